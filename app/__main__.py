@@ -1,0 +1,50 @@
+"""`python -m app`: run the process that POLYHEAD_ROLE names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+def main() -> None:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        # Names and reasons, never values: a value may be a key.
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            print(f"settings: {name}: {problem['msg']}".replace(": : ", ": "), file=sys.stderr)
+        sys.exit(2)
+    # Heads are small products: threads of numpy would cost more than they give, and they would
+    # take the encoder's cores. Before numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    from app.main import create_app
+
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+if __name__ == "__main__":
+    main()

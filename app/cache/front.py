@@ -1,0 +1,47 @@
+"""The in-process cache in front of Redis: least recently used out, bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from app.cache.keys import StoredCode
+
+# A dict slot, the digest, the StoredCode and its bytes object, as measured with tracemalloc.
+ENTRY_OVERHEAD = 320
+
+
+class FrontCache:
+    """Digest to stored code. Codes never change under a digest, so nothing is invalidated.
+
+    Args:
+        max_bytes: what the entries may take, overhead included; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[bytes, StoredCode] = OrderedDict()
+        self.bytes_used = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get_many(self, digests: Sequence[bytes]) -> list[StoredCode | None]:
+        entries = self._entries
+        found = []
+        for digest in digests:
+            stored = entries.get(digest)
+            if stored is not None:
+                entries.move_to_end(digest)
+            found.append(stored)
+        return found
+
+    def put(self, digest: bytes, stored: StoredCode) -> None:
+        size = ENTRY_OVERHEAD + len(stored.code)
+        if size > self._max_bytes or digest in self._entries:
+            return
+        self._entries[digest] = stored
+        self.bytes_used += size
+        while self.bytes_used > self._max_bytes:
+            _, evicted = self._entries.popitem(last=False)
+            self.bytes_used -= ENTRY_OVERHEAD + len(evicted.code)

@@ -1,0 +1,98 @@
+"""What the service needs of an encoder. `models.encoder.Encoder` meets `Encoder` structurally."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.cache.keys import StoredCode
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What identifies an encoder to the rest of the service."""
+
+    name: str
+    fingerprint: str
+    bits: int
+    max_tokens: int
+    device: str
+    profile: str
+
+    @property
+    def code_bytes(self) -> int:
+        return self.bits // 8
+
+
+class Tokens(Protocol):
+    """One tokenized text."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]: ...
+    @property
+    def truncated(self) -> bool: ...
+
+
+class EncodedBatch(Protocol):
+    """Codes `(b, bytes)` uint8 and, where asked for, centred embeddings `(b, bits)` float32."""
+
+    @property
+    def codes(self) -> NDArray[np.uint8]: ...
+    @property
+    def embeddings(self) -> NDArray[np.float32] | None: ...
+
+
+class Encoder(Protocol):
+    """A device-side encoder. `forward` is called from one thread, `tokenize` from another."""
+
+    @property
+    def info(self) -> Any: ...
+    def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]: ...
+    def forward(
+        self, rows: Sequence[NDArray[np.int64]], length: int, embeddings: bool = False
+    ) -> EncodedBatch: ...
+
+
+@dataclass(slots=True)
+class EncodeTiming:
+    """Where the time of one request's misses went, in seconds."""
+
+    tokenization: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeResult:
+    """Codes in the order of the texts.
+
+    `encoded` counts the passes made for this call: texts that another call already had in flight
+    are not counted again.
+    """
+
+    codes: list[StoredCode]
+    embeddings: list[NDArray[np.float32]] | None
+    encoded: int
+    timing: EncodeTiming
+
+
+class EncoderChanged(Exception):
+    """The encoder answered with another fingerprint than was expected."""
+
+
+class TextEncoder(Protocol):
+    """Texts to codes: in this process (`Batcher`) or another (`RemoteEncoder`).
+
+    Raises (both methods): EncoderUnavailable, and `encode` Overloaded or EncoderChanged.
+    """
+
+    async def info(self) -> EncoderInfo: ...
+    async def is_up(self) -> bool: ...
+    async def encode(
+        self, texts: Sequence[str], digests: Sequence[bytes], *, embeddings: bool = False
+    ) -> EncodeResult: ...
+    async def close(self) -> None: ...

@@ -1,0 +1,102 @@
+"""The three apps: `api`, `encoder`, and both in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.formparsers import MultiPartParser
+
+from app import __version__, wiring
+from app.errors import install_error_handlers
+from app.metrics import Metrics
+from app.middleware import Envelope
+from app.routes import embeddings, encode, internal, jobs, operations, predict, tasks
+from app.schemas import ErrorResponse
+from app.settings import Settings
+
+ServicesFactory = Callable[[Settings, Metrics], AbstractAsyncContextManager[Any]]
+
+API_ROUTERS = (
+    predict.router,  # first: it is the one asked most
+    encode.router,
+    embeddings.router,
+    tasks.router,
+    jobs.router,
+    operations.open_router,
+    operations.router,
+    operations.api_router,
+)
+ENCODER_ROUTERS = (internal.router, operations.open_router, operations.router)
+ERRORS = {
+    400: "Unreadable or empty input.",
+    401: "No or wrong API key.",
+    403: "The API key lacks the scope.",
+    404: "Unknown task, version, job or key.",
+    409: "Conflict with what is there.",
+    413: "Body or text too large.",
+    422: "A field that cannot be used.",
+    429: "Overloaded: nothing was queued.",
+    503: "The encoder is unavailable.",
+}
+
+
+def create_api_app(settings: Settings) -> FastAPI:
+    """The api process: caching, heads, tasks. Its encoder is at `settings.encoder_url`."""
+    return _create(settings, wiring.api_services, API_ROUTERS)
+
+
+def create_encoder_app(settings: Settings) -> FastAPI:
+    """The encoder process: the device and its batches."""
+    return _create(settings, wiring.encoder_services, ENCODER_ROUTERS)
+
+
+def create_all_in_one_app(settings: Settings) -> FastAPI:
+    """Both in one process, with an embedded Valkey unless `REDIS_URL` is set."""
+    return _create(settings, wiring.all_in_one_services, API_ROUTERS)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app that `settings.role` names."""
+    creators = {
+        "all": create_all_in_one_app,
+        "api": create_api_app,
+        "encoder": create_encoder_app,
+    }
+    return creators[settings.role](settings)
+
+
+def _create(
+    settings: Settings, services: ServicesFactory, routers: tuple[APIRouter, ...]
+) -> FastAPI:
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with services(settings, metrics) as parts:
+            app.state.services = parts
+            yield
+
+    app = FastAPI(
+        title="Polyhead",
+        version=__version__,
+        summary="Encode a text once, answer many tasks from its cached binary code.",
+        lifespan=lifespan,
+        responses={
+            status: {"model": ErrorResponse, "description": text} for status, text in ERRORS.items()
+        },
+    )
+    # Uploads stay in memory, bounded by max_upload_mb: texts are never written to disk.
+    MultiPartParser.spool_max_size = settings.max_upload_bytes + 1
+    for router in routers:
+        app.include_router(router)
+    install_error_handlers(app)
+    app.add_middleware(
+        Envelope,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    return app

@@ -1,0 +1,87 @@
+"""Prometheus metrics of one process. One object, made by the wiring, so that tests can make many.
+
+A *pass* is one text going through the encoder. `passes_saved` counts what one model a task would
+have cost beyond that: every prediction that needed no pass of its own.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75)
+
+
+class Metrics:
+    """All counters, gauges and histograms, by short names."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "polyhead_requests", "Requests by route and status.", ["route", "status"]
+        )
+        self.request_duration = self._histogram(
+            "polyhead_request_duration_seconds", "From first byte in to last byte out.", ["route"]
+        )
+        self.cache_hits = self._counter("polyhead_cache_hits", "Texts found in the cache.")
+        self.cache_misses = self._counter("polyhead_cache_misses", "Texts not in the cache.")
+        self.cache_errors = self._counter(
+            "polyhead_cache_errors", "Cache failures and bad values, each a miss.", ["reason"]
+        )
+        self.encoder_passes = self._counter(
+            "polyhead_encoder_passes", "Texts that went through the encoder."
+        )
+        self.encoder_batches = self._counter("polyhead_encoder_batches", "Forward passes run.")
+        self.passes_saved = self._counter(
+            "polyhead_passes_saved", "Predictions made without an encoder pass of their own."
+        )
+        self.predictions = self._counter("polyhead_predictions", "Predictions by task.", ["task"])
+        self.errors = self._counter("polyhead_errors", "Error answers by code.", ["reason"])
+        self.queue_duration = self._histogram(
+            "polyhead_queue_duration_seconds", "Wait of a text before its batch started."
+        )
+        self.tokenization_duration = self._histogram(
+            "polyhead_tokenization_duration_seconds", "Tokenizing the misses of one request."
+        )
+        self.inference_duration = self._histogram(
+            "polyhead_inference_duration_seconds", "One forward pass."
+        )
+        self.batch_tokens = self._histogram(
+            "polyhead_batch_tokens", "Tokens of a batch, padding included.", buckets=TOKENS
+        )
+        self.padding_share = self._histogram(
+            "polyhead_padding_share", "Share of a batch that is padding.", buckets=SHARES
+        )
+        self.queued_texts = self._gauge("polyhead_queued_texts", "Texts admitted, not answered.")
+        self.queued_tokens = self._gauge("polyhead_queued_tokens", "Tokens waiting for a batch.")
+
+    def exposition(self) -> bytes:
+        """The text that `/metrics` answers with."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
+        return Counter(name, text, labels or [], registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        labels: list[str] | None = None,
+        buckets: tuple[float, ...] = SECONDS,
+    ) -> Histogram:
+        return Histogram(name, text, labels or [], registry=self.registry, buckets=buckets)
+
+
+def value_of(metric: Counter | Gauge) -> float:
+    """The current sum of a metric over its labels (for /v1/stats)."""
+    return sum(
+        sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    )

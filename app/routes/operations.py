@@ -1,0 +1,116 @@
+"""Alive, ready, who am I, what was done: for probes, people and Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from app import __version__
+from app.deps import EncoderParts, Services, requires
+from app.errors import EncoderUnavailable
+from app.metrics import value_of
+from app.schemas import Model, ModelList
+
+open_router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], dependencies=[requires("predict")])
+api_router = APIRouter(tags=["operations"], dependencies=[requires("predict")])
+
+
+@open_router.get("/health")
+async def health() -> dict[str, str]:
+    """Alive. Needs no key and touches nothing."""
+    return {"status": "ok"}
+
+
+@open_router.get("/ready", responses={503: {}})
+async def ready(services: EncoderParts) -> JSONResponse:
+    """Whether this process can answer: 503 while the encoder's identity is not known.
+
+    A missing cache or an encoder that is down is told, but does not make the process unready:
+    it still answers what it can.
+    """
+    try:
+        info = await services.encoder.info()
+    except EncoderUnavailable:
+        return JSONResponse({"ready": False, "encoder": "unavailable"}, status_code=503)
+    parts = {
+        "encoder": "up" if await services.encoder.is_up() else "down",
+        "cache": "up" if await services.cache.ping() else "down",
+        "fingerprint": info.fingerprint,
+    }
+    return JSONResponse({"ready": True, **parts})
+
+
+@router.get("/info")
+async def info(services: EncoderParts) -> dict[str, Any]:
+    """The encoder, its device and numeric profile, and this process's limits."""
+    encoder = await services.encoder.info()
+    settings = services.settings
+    return {
+        "version": __version__,
+        "role": settings.role,
+        "encoder": {
+            "name": encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "bits": encoder.bits,
+            "max_tokens": encoder.max_tokens,
+            "device": encoder.device,
+            "profile": encoder.profile,
+        },
+        "limits": {
+            "max_inputs": settings.max_inputs,
+            "max_body_bytes": settings.max_body_bytes,
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_text_bytes": settings.max_text_kb * 1024,
+            "max_queued_texts": settings.max_queued_texts,
+            "max_queued_tokens": settings.max_queued_tokens,
+        },
+    }
+
+
+@router.get("/metrics")
+async def metrics(services: EncoderParts) -> Response:
+    """Prometheus metrics."""
+    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@api_router.get("/v1/models")
+async def models(services: Services) -> ModelList:
+    """The running encoder, as OpenAI's clients list models."""
+    encoder = await services.encoder.info()
+    model = Model(
+        id=encoder.name,
+        created=0,
+        fingerprint=encoder.fingerprint,
+        bits=encoder.bits,
+        max_tokens=encoder.max_tokens,
+        profile=encoder.profile,
+    )
+    return ModelList(data=[model])
+
+
+@api_router.get("/v1/stats")
+async def stats(services: Services) -> dict[str, Any]:
+    """What this process has done since it started."""
+    counted = services.metrics
+    hits, misses = value_of(counted.cache_hits), value_of(counted.cache_misses)
+    return {
+        "cache": {
+            "up": services.cache.is_up,
+            "hits": int(hits),
+            "misses": int(misses),
+            "hit_ratio": round(hits / (hits + misses), 6) if hits + misses else None,
+            "errors": int(value_of(counted.cache_errors)),
+        },
+        "encoder": {
+            "passes": int(value_of(counted.encoder_passes)),
+            "batches": int(value_of(counted.encoder_batches)),
+            "passes_saved": int(value_of(counted.passes_saved)),
+            "queued_texts": int(value_of(counted.queued_texts)),
+        },
+        "predictions": int(value_of(counted.predictions)),
+        "tasks": len(services.registry.snapshot.tasks),
+    }

@@ -1,0 +1,203 @@
+"""Wire types: what requests may say and what answers look like."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, StringConstraints
+
+TASK_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+TaskName = Annotated[str, StringConstraints(pattern=TASK_NAME)]
+CodeKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+TaskKind = Literal["single_label", "multi_label", "regression"]
+HeadKind = Literal["linear", "mlp"]
+Inputs = StrictStr | list[StrictStr]
+
+
+class Request(BaseModel):
+    """A request body: unknown fields are refused, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PredictRequest(Request):
+    inputs: Inputs | None = Field(None, description="One text or a list of texts.")
+    keys: list[CodeKey] | None = Field(
+        None, description="Keys of stored codes, in place of inputs. No encoder pass is made."
+    )
+    tasks: list[StrictStr] | None = Field(None, description="Task names; null asks all tasks.")
+    scores: StrictBool = Field(False, description="Also give every label's probability.")
+    truncate: StrictBool = Field(True, description="false refuses texts over the token limit.")
+
+
+class EncodeRequest(Request):
+    inputs: Inputs
+    truncate: StrictBool = True
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's request; fields of theirs that mean nothing here are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input: Inputs
+    model: StrictStr | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1)
+    precision: Literal["code", "full"] = "code"
+
+
+class TaskRequest(Request):
+    kind: TaskKind = "single_label"
+    labels: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] | None = Field(
+        None, max_length=10_000, description="null: taken from the first training's examples."
+    )
+    description: Annotated[str, StringConstraints(max_length=4096)] | None = None
+
+
+class Example(Request):
+    text: StrictStr
+    label: StrictStr | None = None
+    labels: list[StrictStr] | None = None
+    value: float | None = Field(None, allow_inf_nan=False)
+
+
+class TrainOptions(Request):
+    head: HeadKind = "linear"
+    activate: bool | None = Field(
+        None, description="null: activate if the task has no active version yet."
+    )
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Held out when no test is given.")
+    seed: int = Field(0, ge=0, lt=2**32)
+    class_weight: Literal["balanced"] | None = None
+
+
+class TrainRequest(TrainOptions):
+    examples: list[Example] = Field(min_length=1)
+    test_examples: list[Example] | None = Field(None, min_length=1)
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+    inputs: int
+    cached: int
+    encoded: int
+
+
+class PredictResponse(BaseModel):
+    object: Literal["list"]
+    encoder: str
+    data: list[dict[str, Any]]
+    usage: Usage
+    skipped: list[dict[str, str]] = Field(
+        default=[], description="With tasks null: tasks that could not answer, and why."
+    )
+
+
+class EncodeResponse(BaseModel):
+    data: list[dict[str, Any]]
+    bits: int
+    encoder: str
+    usage: Usage
+
+
+class EmbeddingsResponse(BaseModel):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    model: str
+    usage: dict[str, int]
+
+
+class VersionSummary(BaseModel):
+    version: int
+    head: HeadKind
+    encoder: str
+    created_at: float
+    active: bool
+    accuracy: float | None
+    macro_f1: float | None
+
+
+class Task(BaseModel):
+    object: Literal["task"] = "task"
+    name: str
+    kind: TaskKind
+    labels: list[str]
+    description: str | None
+    ready_made: bool
+    active_version: int | None
+    created_at: float
+    versions: list[VersionSummary]
+    card: dict[str, Any] | None = None
+
+
+class TaskList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Task]
+
+
+class TaskDeleted(BaseModel):
+    object: Literal["task.deleted"] = "task.deleted"
+    name: str
+    deleted: Literal[True] = True
+
+
+class Version(BaseModel):
+    object: Literal["task.version"] = "task.version"
+    task: str
+    version: int
+    kind: TaskKind
+    head: HeadKind
+    encoder: str
+    encoders: dict[str, dict[str, Any]]
+    labels: list[str]
+    created_at: float
+    active: bool
+    report: dict[str, Any] | None
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody
+
+
+class Job(BaseModel):
+    object: Literal["job"] = "job"
+    id: str
+    task: str
+    status: Literal["queued", "running", "succeeded", "failed"]
+    stage: Literal["queued", "encoding", "fitting", "evaluating", "saving", "done"]
+    progress: float = Field(ge=0, le=1)
+    version: int | None = None
+    report: dict[str, Any] | None = None
+    error: ErrorBody | None = None
+    created_at: float
+    finished_at: float | None = None
+
+
+class JobList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Job]
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "polyhead"
+    fingerprint: str
+    bits: int
+    max_tokens: int
+    profile: str
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]

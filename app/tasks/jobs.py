@@ -1,0 +1,115 @@
+"""Jobs on disk: one small file each, so that every process sharing the folder can answer for them.
+
+A job belongs to the process that runs it, which stamps the file as it goes. A job whose stamp has
+grown old belonged to a process that is gone: it reads as failed, and says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.errors import NotFound
+from app.schemas import ErrorBody, Job
+
+STALE_AFTER_S = 15.0
+STAMP_EVERY_S = 2.0
+KEEP = 1000
+_ID = re.compile(r"^job-[0-9a-f]{32}$")
+
+
+class JobStore:
+    """Job files under `root`. Blocking; called in threads where it matters."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def create(self, task: str) -> Job:
+        """A new queued job."""
+        job = Job(
+            id=f"job-{uuid.uuid4().hex}",
+            task=task,
+            status="queued",
+            stage="queued",
+            progress=0.0,
+            created_at=time.time(),
+        )
+        self._prune()
+        self.save(job)
+        return job
+
+    def save(self, job: Job) -> None:
+        """Replace the job's file."""
+        path = self._root / f"{job.id}.json"
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(job.model_dump_json())
+        temporary.replace(path)
+
+    def stamp(self, job_id: str) -> None:
+        """Say that the job is still being worked on."""
+        os.utime(self._root / f"{job_id}.json")
+
+    def get(self, job_id: str) -> Job:
+        """A job by id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        path = self._root / f"{job_id}.json"
+        try:
+            if not _ID.match(job_id):
+                raise FileNotFoundError
+            job = Job.model_validate_json(path.read_bytes())
+            age = time.time() - path.stat().st_mtime
+        except (FileNotFoundError, ValidationError):
+            raise NotFound(f"no job {job_id[:80]!r}", param="id", code="job_not_found") from None
+        if job.status in ("queued", "running") and age > STALE_AFTER_S:
+            return interrupted(job)
+        return job
+
+    def list(self) -> list[Job]:
+        """All jobs, newest first."""
+        jobs = []
+        for path in self._root.glob("job-*.json"):
+            try:
+                jobs.append(self.get(path.stem))
+            except NotFound:
+                continue
+        return sorted(jobs, key=lambda job: -job.created_at)
+
+    def _prune(self) -> None:
+        files = sorted(self._root.glob("job-*.json"), key=_age_key)
+        for path in files[: max(0, len(files) - KEEP + 1)]:
+            status = json.loads(path.read_bytes()).get("status")
+            if status in ("succeeded", "failed"):
+                path.unlink(missing_ok=True)
+
+
+def _age_key(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def interrupted(job: Job) -> Job:
+    """The job as one whose process ended before it did."""
+    return job.model_copy(
+        update={
+            "status": "failed",
+            "error": ErrorBody(
+                message="the process that ran this job ended; start the training again "
+                "(texts that were encoded are cached)",
+                type="server_error",
+                param=None,
+                code="job_interrupted",
+            ),
+        }
+    )

@@ -1,0 +1,213 @@
+"""Texts to codes: look up, encode what is missing. Shared by every route that reads codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.cache.code_cache import CodeCache
+from app.cache.keys import StoredCode, digest_texts
+from app.clock import Stopwatch
+from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, TextEncoder
+from app.errors import BadRequest, EncoderUnavailable, InvalidField, NotFound, TooLarge
+from app.schemas import Usage
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold."""
+
+    max_inputs: int
+    max_text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Codes of one request, in the order of its texts (or keys).
+
+    `cached[i]` says whether text i was found; `encoded` counts the passes made for the rest.
+    """
+
+    info: EncoderInfo
+    digests: list[bytes]
+    codes: list[StoredCode]
+    cached: list[bool]
+    encoded: int
+    embeddings: list[NDArray[np.float32]] | None = None
+
+    def usage(self) -> Usage:
+        tokens = sum(stored.tokens for stored in self.codes)
+        return Usage(
+            prompt_tokens=tokens,
+            total_tokens=tokens,
+            inputs=len(self.codes),
+            cached=sum(self.cached),
+            encoded=self.encoded,
+        )
+
+
+class Lookup:
+    """Finds or makes the codes of texts."""
+
+    def __init__(self, cache: CodeCache, encoder: TextEncoder, limits: Limits) -> None:
+        self._cache = cache
+        self._encoder = encoder
+        self._limits = limits
+
+    async def texts(
+        self,
+        inputs: str | list[str],
+        watch: Stopwatch,
+        *,
+        truncate: bool = True,
+        name: str = "inputs",
+    ) -> Looked:
+        """Codes of texts. `name` is the field that errors name.
+
+        Raises:
+            BadRequest, TooLarge, InvalidField: of the inputs.
+            EncoderUnavailable, Overloaded: some texts are not cached and cannot be encoded now.
+        """
+        texts = check_texts(inputs, self._limits, name)
+        looked = await self._current(texts, watch, self._find_or_encode)
+        if not truncate:
+            _refuse_truncated(looked)
+        return looked
+
+    async def embeddings(
+        self, inputs: str | list[str], watch: Stopwatch, *, name: str = "inputs"
+    ) -> Looked:
+        """Codes and float embeddings. Floats are not cached: every distinct text is a pass."""
+        texts = check_texts(inputs, self._limits, name)
+        return await self._current(texts, watch, self._encode_all)
+
+    async def keys(self, keys: list[str], watch: Stopwatch) -> Looked:
+        """Stored codes by their public keys.
+
+        Raises:
+            BadRequest: no keys, or too many.
+            NotFound: some are not stored under the running encoder.
+        """
+        if not keys:
+            raise BadRequest("keys is empty", param="keys", code="empty_input")
+        if len(keys) > self._limits.max_inputs:
+            raise InvalidField(_too_many("keys", len(keys), self._limits), param="keys")
+        info = await self._encoder.info()
+        digests = [bytes.fromhex(key) for key in keys]
+        with watch.measure("cache"):
+            found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        codes = [stored for stored in found if stored is not None]
+        if len(codes) < len(found):
+            place = found.index(None)
+            missing = len(found) - len(codes)
+            raise NotFound(
+                f"{missing} of {len(found)} keys hold no code of encoder {info.fingerprint}; "
+                f"the first is keys[{place}]",
+                param=f"keys[{place}]",
+                code="key_not_found",
+            )
+        return Looked(info, digests, codes, [True] * len(codes), 0)
+
+    async def _current(self, texts: list[str], watch: Stopwatch, attempt: object) -> Looked:
+        """Run an attempt under the encoder as it is now; anew if it turns out to have changed."""
+        assert callable(attempt)
+        for _ in range(ATTEMPTS):
+            info = await self._encoder.info()
+            try:
+                looked = await attempt(info, texts, watch)
+            except EncoderChanged:
+                continue
+            assert isinstance(looked, Looked)
+            return looked
+        raise EncoderUnavailable("the encoder keeps changing", retry_after=2)
+
+    async def _find_or_encode(
+        self, info: EncoderInfo, texts: list[str], watch: Stopwatch
+    ) -> Looked:
+        digests = digest_texts(info.fingerprint, texts)
+        with watch.measure("cache"):
+            found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        cached = [stored is not None for stored in found]
+        codes = [stored for stored in found if stored is not None]
+        if len(codes) == len(found):
+            return Looked(info, digests, codes, cached, 0)
+        missing = {d: text for d, text, hit in zip(digests, texts, cached, strict=True) if not hit}
+        result = await self._encoder.encode(list(missing.values()), list(missing))
+        _note(result, watch)
+        made = dict(zip(missing, result.codes, strict=True))
+        codes = [
+            made[digest] if stored is None else stored
+            for digest, stored in zip(digests, found, strict=True)
+        ]
+        return Looked(info, digests, codes, cached, result.encoded)
+
+    async def _encode_all(self, info: EncoderInfo, texts: list[str], watch: Stopwatch) -> Looked:
+        digests = digest_texts(info.fingerprint, texts)
+        distinct = dict(zip(digests, texts, strict=True))
+        result = await self._encoder.encode(
+            list(distinct.values()), list(distinct), embeddings=True
+        )
+        _note(result, watch)
+        assert result.embeddings is not None
+        place = {digest: number for number, digest in enumerate(distinct)}
+        return Looked(
+            info,
+            digests,
+            [result.codes[place[digest]] for digest in digests],
+            [False] * len(digests),
+            result.encoded,
+            [result.embeddings[place[digest]] for digest in digests],
+        )
+
+
+def check_texts(inputs: str | list[str], limits: Limits, name: str = "inputs") -> list[str]:
+    """The texts of a request as a list.
+
+    Raises:
+        BadRequest: no texts, or an empty one.
+        InvalidField: too many.
+        TooLarge: a text is over the limit.
+    """
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    if not texts:
+        raise BadRequest(f"{name} is empty", param=name, code="empty_input")
+    if len(texts) > limits.max_inputs:
+        raise InvalidField(_too_many(name, len(texts), limits), param=name)
+    for place, text in enumerate(texts):
+        if not text or text.isspace():
+            raise BadRequest(
+                f"{name}[{place}] is empty", param=f"{name}[{place}]", code="empty_input"
+            )
+        # Four bytes a character at the most: only long texts are measured exactly.
+        if len(text) * 4 > limits.max_text_bytes and len(text.encode()) > limits.max_text_bytes:
+            raise TooLarge(
+                f"{name}[{place}] is over {limits.max_text_bytes} bytes",
+                param=f"{name}[{place}]",
+                code="text_too_large",
+            )
+    return texts
+
+
+def _too_many(name: str, count: int, limits: Limits) -> str:
+    return f"{name}: {count} are over the limit of {limits.max_inputs} a request"
+
+
+def _refuse_truncated(looked: Looked) -> None:
+    for place, stored in enumerate(looked.codes):
+        if stored.truncated:
+            raise InvalidField(
+                f"inputs[{place}] is over the limit of {looked.info.max_tokens} tokens "
+                "and truncate is false",
+                param=f"inputs[{place}]",
+                code="text_too_long",
+            )
+
+
+def _note(result: EncodeResult, watch: Stopwatch) -> None:
+    watch.add("tokenization", result.timing.tokenization)
+    watch.add("queue", result.timing.queue)
+    watch.add("inference", result.timing.inference)

@@ -1,0 +1,64 @@
+"""Installing the heads that the service ships with, once each.
+
+What was installed is marked by the digest of its files: a task that the user deleted stays deleted,
+and a newer shipped head becomes a new version, activated unless the user's own is active.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from app.tasks.registry import Registry
+from models.artifact import MANIFEST, ArtifactError, digest_file, digest_json
+from models.head_artifact import WEIGHTS, load_head
+
+logger = logging.getLogger(__name__)
+
+
+def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[str]:
+    """Copy shipped heads into the registry; returns the names newly installed.
+
+    Args:
+        registry: where to.
+        shipped: a folder of head artifacts, one a task.
+        marks: file that remembers what was installed.
+    """
+    installed: dict[str, str] = json.loads(marks.read_text()) if marks.exists() else {}
+    news = []
+    for folder in sorted(path for path in shipped.iterdir() if path.is_dir()):
+        name = folder.name
+        digest = digest_json([digest_file(folder / file) for file in (MANIFEST, WEIGHTS)])
+        if installed.get(name) == digest:
+            continue
+        known = registry.snapshot.tasks.get(name)
+        if known is not None and not known.ready_made:
+            logger.warning("a task of your own is named %s: the shipped one stays out", name)
+            continue
+        if known is None and name in installed:
+            installed[name] = digest  # the user deleted it; a newer one does not bring it back
+            continue
+        try:
+            manifest, head = load_head(folder)
+        except ArtifactError as error:
+            logger.error("shipped head %s cannot be installed: %s", name, error)
+            continue
+        description = str((manifest.card or {}).get("use") or "") or None
+        registry.create(name, manifest.kind, list(manifest.labels), description, ready_made=True)
+        mine = known is not None and known.active is not None and _is_users(registry, name)
+        version = registry.add_version(name, manifest, head)
+        if not mine:
+            registry.activate(name, version)
+        installed[name] = digest
+        news.append(name)
+    marks.parent.mkdir(parents=True, exist_ok=True)
+    temporary = marks.with_suffix(".tmp")
+    temporary.write_text(json.dumps(installed, indent=1))
+    temporary.replace(marks)
+    return news
+
+
+def _is_users(registry: Registry, name: str) -> bool:
+    manifest = registry.snapshot.get(name).active_manifest
+    return manifest is not None and manifest.card is None

@@ -1,0 +1,276 @@
+"""Training a head as a job: encode (through the cache, like everyone), fit, evaluate, store.
+
+The numeric part runs in a worker process of its own, so that it neither holds the event loop nor
+can take the service down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from app.clock import Stopwatch
+from app.encoding.protocol import EncoderInfo
+from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
+from app.schemas import ErrorBody, Job, TaskKind, TrainOptions, Usage
+from app.tasks.examples import Examples, target_array
+from app.tasks.jobs import STAMP_EVERY_S, JobStore
+from app.tasks.lookup import Lookup
+from app.tasks.registry import Registry
+from models.codes import Codes, stack_codes
+from models.head_artifact import HeadManifest
+from models.head_runtime import Head
+from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 128
+CHUNKS_AT_ONCE = 2  # one on the device while the next is tokenized; the rest is for live traffic
+PATIENCE_S = 60.0  # how long a job waits for an overloaded or absent encoder
+SAVE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """What to train. `test` None: hold out a part of `train`."""
+
+    task: str
+    kind: TaskKind
+    labels: list[str]
+    train: Examples
+    test: Examples | None
+    options: TrainOptions
+
+
+class Trainer:
+    """Runs training jobs, one at a time; others queue up to `max_jobs`."""
+
+    def __init__(
+        self, registry: Registry, jobs: JobStore, lookup: Lookup, *, max_jobs: int
+    ) -> None:
+        self._registry = registry
+        self._jobs = jobs
+        self._lookup = lookup
+        self._max_jobs = max_jobs
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
+        self._workers: ProcessPoolExecutor | None = None
+
+    async def submit(self, order: TrainingOrder) -> Job:
+        """Queue a job.
+
+        Raises:
+            Overloaded: too many are queued already.
+        """
+        if len(self._running) >= self._max_jobs:
+            raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
+        job = await asyncio.to_thread(self._jobs.create, order.task)
+        task = asyncio.create_task(self._run(job, order), name=job.id)
+        self._running[job.id] = task
+        task.add_done_callback(lambda _: self._running.pop(job.id, None))
+        return job
+
+    async def close(self) -> None:
+        """Stop; jobs under way are marked as failed."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        if self._workers:
+            for process in list((self._workers._processes or {}).values()):
+                process.terminate()
+            self._workers.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, job: Job, order: TrainingOrder) -> None:
+        stamping = asyncio.create_task(self._stamp(job.id))
+        try:
+            async with self._turn:
+                await self._train(job, order)
+        except asyncio.CancelledError:
+            self._fail(job, "the service was stopped", "job_interrupted")
+            raise
+        except ApiError as error:
+            self._fail(job, error.message, error.code, error.type, error.param)
+        except BrokenProcessPool:
+            self._workers = None
+            self._fail(job, "the training worker died (out of memory?)", "worker_died")
+        except ValueError as error:
+            self._fail(job, str(error), "invalid_examples", "invalid_request_error")
+        except Exception:
+            logger.exception("training job %s failed", job.id)
+            self._fail(job, "internal error", "internal_error")
+        finally:
+            stamping.cancel()
+
+    async def _train(self, job: Job, order: TrainingOrder) -> None:
+        job.status, job.stage = "running", "encoding"
+        await asyncio.to_thread(self._jobs.save, job)
+        started = time.perf_counter()
+        encoded = await self._encode(job, order)
+        encode_s = time.perf_counter() - started
+        job.stage, job.progress = "fitting", 0.6
+        await asyncio.to_thread(self._jobs.save, job)
+        test_targets = None
+        if order.test is not None:
+            test_targets = target_array(order.test, order.kind, order.labels)
+        data = TrainingData(
+            kind=order.kind,
+            labels=order.labels,
+            codes=encoded.train,
+            targets=target_array(order.train, order.kind, order.labels),
+            test_codes=encoded.test,
+            test_targets=test_targets,
+        )
+        options = order.options
+        head, report = await self._fit(
+            data,
+            TrainingOptions(
+                options.head, options.test_fraction, options.seed, options.class_weight
+            ),
+        )
+        report["seconds"] = {"encode": encode_s, "fit": report.pop("fit_seconds")}
+        report["usage"] = encoded.usage
+        job.stage, job.progress = "saving", 0.95
+        await asyncio.to_thread(self._jobs.save, job)
+        job.version = await asyncio.to_thread(self._store, order, encoded.info, head, report)
+        job.report = report
+        job.status, job.stage, job.progress = "succeeded", "done", 1.0
+        job.finished_at = time.time()
+        await asyncio.to_thread(self._jobs.save, job)
+
+    async def _encode(self, job: Job, order: TrainingOrder) -> _Encoded:
+        texts = order.train.texts + (order.test.texts if order.test else [])
+        chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+        collected = _Collected(len(chunks))
+        places = iter(range(len(chunks)))
+        saved_at = time.monotonic()
+
+        async def work() -> None:
+            nonlocal saved_at
+            for place in places:
+                await self._encode_chunk(chunks[place], collected, place)
+                job.progress = round(0.6 * collected.done / len(chunks), 3)
+                if time.monotonic() - saved_at > SAVE_EVERY_S:
+                    saved_at = time.monotonic()
+                    await asyncio.to_thread(self._jobs.save, job)
+
+        async with _first_error_alone(), asyncio.TaskGroup() as group:
+            for _ in range(CHUNKS_AT_ONCE):
+                group.create_task(work())
+        return collected.result(len(order.train), order.test is not None)
+
+    async def _encode_chunk(self, texts: list[str], collected: _Collected, place: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                looked = await self._lookup.texts(texts, Stopwatch())
+            except (Overloaded, EncoderUnavailable) as error:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(min(2.0, error.retry_after or 1.0))
+            else:
+                collected.add(place, looked.info, [s.code for s in looked.codes], looked.usage())
+                return
+
+    async def _fit(
+        self, data: TrainingData, options: TrainingOptions
+    ) -> tuple[Head, dict[str, Any]]:
+        if self._workers is None:
+            self._workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, fit_and_evaluate, data, options)
+
+    def _store(
+        self, order: TrainingOrder, info: EncoderInfo, head: Head, report: dict[str, Any]
+    ) -> int:
+        manifest = HeadManifest(
+            kind=order.kind,
+            head=order.options.head,
+            labels=tuple(order.labels),
+            bits=info.bits,
+            encoders={info.fingerprint: {"profile": info.profile}},
+            created_at=time.time(),
+            report=report,
+        )
+        version = self._registry.add_version(order.task, manifest, head)
+        activate = order.options.activate
+        if activate is None:
+            activate = self._registry.snapshot.get(order.task).active is None
+        if activate:
+            self._registry.activate(order.task, version)
+        return version
+
+    async def _stamp(self, job_id: str) -> None:
+        while True:
+            await asyncio.sleep(STAMP_EVERY_S)
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._jobs.stamp, job_id)
+
+    def _fail(
+        self,
+        job: Job,
+        message: str,
+        code: str | None,
+        kind: str = "server_error",
+        param: str | None = None,
+    ) -> None:
+        job.status = "failed"
+        job.error = ErrorBody(message=message, type=kind, param=param, code=code)
+        job.finished_at = time.time()
+        try:
+            self._jobs.save(job)
+        except OSError as error:
+            logger.error("cannot save job %s: %s", job.id, error.strerror)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    info: EncoderInfo
+    train: Codes
+    test: Codes | None
+    usage: dict[str, int]
+
+
+class _Collected:
+    """Codes of chunks that come in any order."""
+
+    def __init__(self, chunks: int) -> None:
+        self._codes: list[list[bytes]] = [[] for _ in range(chunks)]
+        self._info: EncoderInfo | None = None
+        self._usage = {"inputs": 0, "cached": 0, "encoded": 0}
+        self.done = 0
+
+    def add(self, place: int, info: EncoderInfo, codes: list[bytes], usage: Usage) -> None:
+        if self._info is not None and self._info.fingerprint != info.fingerprint:
+            raise Conflict("the encoder changed during the training; start it again")
+        self._info = info
+        self._codes[place] = codes
+        for name in self._usage:
+            self._usage[name] += getattr(usage, name)
+        self.done += 1
+
+    def result(self, train_rows: int, has_test: bool) -> _Encoded:
+        if self._info is None:
+            raise InvalidField("there are no examples", param="examples")
+        codes = stack_codes([code for chunk in self._codes for code in chunk])
+        test = codes[train_rows:] if has_test else None
+        return _Encoded(self._info, codes[:train_rows], test, self._usage)
+
+
+@contextlib.asynccontextmanager
+async def _first_error_alone() -> Any:
+    """Let a task group's first error through by itself."""
+    try:
+        yield
+    except* Exception as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

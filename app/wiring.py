@@ -1,0 +1,226 @@
+"""Builds the objects of each process.
+
+The only importer of torch-bearing `models.*`, and that only where an encoder runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.auth import Keys
+from app.cache.code_cache import CodeCache
+from app.cache.front import FrontCache
+from app.deps import ApiServices, EncoderServices
+from app.encoding.batcher import Batcher, BatcherLimits
+from app.encoding.protocol import EncoderInfo, TextEncoder
+from app.encoding.remote import RemoteEncoder
+from app.metrics import Metrics
+from app.settings import Settings, parse_keys
+from app.tasks.jobs import JobStore
+from app.tasks.lookup import Limits, Lookup
+from app.tasks.ready import install_ready_heads
+from app.tasks.registry import Registry
+from app.tasks.service import PredictionService
+from app.tasks.trainer import Trainer
+
+if TYPE_CHECKING:
+    from models.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+Services = TypeVar("Services")
+CPU_BATCH_TOKENS = 2048  # past this a CPU's throughput is flat and only the wait grows
+GPU_BATCH_TOKENS = 32_768
+
+
+@contextlib.asynccontextmanager
+async def encoder_services(settings: Settings, metrics: Metrics) -> AsyncIterator[EncoderServices]:
+    """An encoder process: device, batcher, cache to write to."""
+    async with (
+        _cache(settings, metrics) as cache,
+        _local_encoder(settings, metrics, cache) as encoder,
+    ):
+        yield EncoderServices(settings, metrics, _keys(settings), cache, encoder)
+
+
+@contextlib.asynccontextmanager
+async def api_services(settings: Settings, metrics: Metrics) -> AsyncIterator[ApiServices]:
+    """An api process: no torch, the encoder is elsewhere."""
+    async with _cache(settings, metrics) as cache:
+        encoder = RemoteEncoder(
+            settings.encoder_url,
+            settings.encoder_key.get_secret_value(),
+            settings.encoder_timeout_s,
+            settings.data_dir / "encoder.json",
+        )
+        try:
+            async with _api_parts(settings, metrics, cache, encoder) as services:
+                yield services
+        finally:
+            await encoder.close()
+
+
+@contextlib.asynccontextmanager
+async def all_in_one_services(settings: Settings, metrics: Metrics) -> AsyncIterator[ApiServices]:
+    """Everything in one process, with an embedded Valkey unless REDIS_URL names a server."""
+    # The server comes up while the weights load.
+    async with (
+        _cache(settings, metrics, embedded=settings.redis_url is None) as cache,
+        _local_encoder(settings, metrics, cache) as encoder,
+        _api_parts(settings, metrics, cache, encoder) as services,
+    ):
+        yield services
+
+
+@contextlib.asynccontextmanager
+async def _api_parts(
+    settings: Settings, metrics: Metrics, cache: CodeCache, encoder: TextEncoder
+) -> AsyncIterator[ApiServices]:
+    registry = await asyncio.to_thread(Registry, settings.data_dir / "tasks")
+    if settings.ready_heads is not None:
+        marks = settings.data_dir / "ready-heads.json"
+        names = await asyncio.to_thread(install_ready_heads, registry, settings.ready_heads, marks)
+        if names:
+            logger.info("installed ready tasks: %s", ", ".join(names))
+    lookup = Lookup(cache, encoder, Limits(settings.max_inputs, settings.max_text_kb * 1024))
+    jobs = JobStore(settings.data_dir / "jobs")
+    trainer = Trainer(registry, jobs, lookup, max_jobs=settings.max_jobs)
+    watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
+    try:
+        yield ApiServices(
+            settings=settings,
+            metrics=metrics,
+            keys=_keys(settings),
+            cache=cache,
+            encoder=encoder,
+            registry=registry,
+            lookup=lookup,
+            predictions=PredictionService(registry, lookup, encoder, metrics, settings.max_tasks),
+            jobs=jobs,
+            trainer=trainer,
+        )
+    finally:
+        watcher.cancel()
+        await trainer.close()
+
+
+async def _follow(registry: Registry, every_s: float) -> None:
+    """Swap in what other processes change in the registry."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await asyncio.to_thread(registry.refresh)
+        except OSError as error:
+            logger.error("cannot read the registry: %s", error.strerror)
+
+
+@contextlib.asynccontextmanager
+async def _cache(
+    settings: Settings, metrics: Metrics, *, embedded: bool = False
+) -> AsyncIterator[CodeCache]:
+    front = FrontCache(int(settings.cache_front_mb * 1024 * 1024))
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    async with contextlib.AsyncExitStack() as stack:
+        if embedded:
+            from app.cache.embedded import EmbeddedValkey
+
+            server = EmbeddedValkey(settings.data_dir / "valkey", settings.valkey_max_mb)
+            stack.push_async_callback(server.stop)
+            await server.start()
+            url = server.url
+        redis = connect(url, settings.cache_timeout_ms / 1000) if url else None
+        cache = CodeCache(redis, front, metrics, ttl_s=settings.cache_ttl_s)
+        stack.push_async_callback(cache.close)
+        yield cache
+
+
+def connect(url: str, timeout_s: float) -> Redis:
+    """A client that gives up early: the cache may not hold a request for long.
+
+    One immediate retry, for connections that a restart of the server left dead in the pool.
+    """
+    client: Redis = Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 1),
+        max_connections=256,
+    )
+    return client
+
+
+@contextlib.asynccontextmanager
+async def _local_encoder(
+    settings: Settings, metrics: Metrics, cache: CodeCache
+) -> AsyncIterator[Batcher]:
+    started = time.perf_counter()
+    encoder = await asyncio.to_thread(load_encoder, settings)
+    info = encoder.info
+    on_gpu = encoder.device.type == "cuda"
+    logger.info(
+        "encoder %s (%s, %s) ready in %.1f s; fingerprint %s",
+        info.name,
+        info.device,
+        info.profile,
+        time.perf_counter() - started,
+        info.fingerprint,
+    )
+    limits = BatcherLimits(
+        max_batch_tokens=settings.max_batch_tokens
+        or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS),
+        max_queued_texts=settings.max_queued_texts,
+        max_queued_tokens=settings.max_queued_tokens,
+        max_skipped_batches=settings.max_skipped_batches,
+        # On a GPU the next batch waits at the device thread: no gap while the loop wakes up.
+        depth=2 if on_gpu else 1,
+    )
+    public = EncoderInfo(
+        name=info.name,
+        fingerprint=info.fingerprint,
+        bits=info.bits,
+        max_tokens=info.max_tokens,
+        device=info.device,
+        profile=info.profile,
+    )
+    batcher = Batcher(encoder, public, info.buckets, cache, metrics, limits)
+    try:
+        yield batcher
+    finally:
+        await batcher.close()
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """Load and warm up the encoder on this process's device. Blocking."""
+    import torch
+
+    from models.encoder import Encoder
+
+    torch.set_num_threads(settings.threads or available_cores())
+    encoder = Encoder.load(settings.encoder, device=settings.device, dtype=settings.dtype)
+    encoder.warm_up()
+    return encoder
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and its container's share."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def _keys(settings: Settings) -> Keys:
+    return Keys(parse_keys(settings.api_keys.get_secret_value()))

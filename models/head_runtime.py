@@ -1,0 +1,173 @@
+"""Heads for serving: numpy only, all linear heads of a request in one matrix product.
+
+A head reads codes as signs, `x = 2 * bits - 1`. Serving folds that into the weights
+(`x @ w + b = bits @ (2 w) + (b - w.sum(0))`), so that unpacked bits are multiplied as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artifact import ArtifactError
+from models.codes import Codes, Floats, unpack_bits
+
+TaskKind = Literal["single_label", "multi_label", "regression"]
+HeadKind = Literal["linear", "mlp"]
+ClassWeight = Literal["balanced"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinearHead:
+    """`weight` is `(bits, outputs)` float32, `bias` `(outputs,)`, over signs."""
+
+    weight: Floats
+    bias: Floats
+
+    @property
+    def outputs(self) -> int:
+        return int(self.bias.shape[0])
+
+    def tensors(self) -> dict[str, Floats]:
+        return {"weight": self.weight, "bias": self.bias}
+
+
+@dataclass(frozen=True, slots=True)
+class MLPHead:
+    """One hidden ReLU layer over signs: `(bits, hidden)`, `(hidden,)`, then a `LinearHead`."""
+
+    hidden_weight: Floats
+    hidden_bias: Floats
+    output: LinearHead
+
+    @property
+    def outputs(self) -> int:
+        return self.output.outputs
+
+    def tensors(self) -> dict[str, Floats]:
+        return {
+            "hidden_weight": self.hidden_weight,
+            "hidden_bias": self.hidden_bias,
+            **self.output.tensors(),
+        }
+
+
+Head = LinearHead | MLPHead
+
+
+def head_from_tensors(tensors: dict[str, NDArray[Any]], bits: int, outputs: int) -> Head:
+    """A head from the tensors of its artifact.
+
+    Args:
+        tensors: `weight`, `bias`, and for an MLP `hidden_weight` and `hidden_bias`.
+        bits: width of the codes it must read.
+        outputs: number of labels (1 for a regression).
+
+    Raises:
+        ArtifactError: a tensor is missing, of the wrong shape or type, or not finite.
+    """
+    names = set(tensors)
+    if names not in ({"weight", "bias"}, {"weight", "bias", "hidden_weight", "hidden_bias"}):
+        raise ArtifactError(f"a head cannot have the tensors {sorted(names)}")
+    floats: dict[str, Floats] = {}
+    for name, value in tensors.items():
+        if value.dtype not in (np.float16, np.float32) or not np.isfinite(value).all():
+            raise ArtifactError(f"{name} must hold finite 16- or 32-bit floats")
+        floats[name] = value.astype(np.float32)
+    mlp = "hidden_weight" in floats
+    width = floats["hidden_bias"].size if mlp else bits
+    expected = {"weight": (width, outputs), "bias": (outputs,)}
+    if mlp:
+        expected |= {"hidden_weight": (bits, width), "hidden_bias": (width,)}
+    for name, shape in expected.items():
+        if floats[name].shape != shape:
+            raise ArtifactError(f"{name} has shape {floats[name].shape}, expected {shape}")
+    linear = LinearHead(floats["weight"], floats["bias"])
+    return MLPHead(floats["hidden_weight"], floats["hidden_bias"], linear) if mlp else linear
+
+
+def fold_signs(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """Weights over signs to the same map over bits (see the module's head)."""
+    return 2.0 * weight, bias - weight.sum(axis=0)
+
+
+class HeadStack:
+    """Several heads applied together.
+
+    Args:
+        heads: the heads, all over codes of one width.
+        kinds: the task kind of each: single label becomes probabilities by softmax, multi label
+            by the logistic function, regression stays as it is.
+
+    Raises:
+        ValueError: as many kinds as heads are needed, and at least one.
+    """
+
+    def __init__(self, heads: Sequence[Head], kinds: Sequence[TaskKind]) -> None:
+        if not heads or len(heads) != len(kinds):
+            raise ValueError(f"{len(heads)} heads and {len(kinds)} kinds do not make a stack")
+        # Linear heads' columns first: they are the one matrix product.
+        order = sorted(range(len(heads)), key=lambda i: isinstance(heads[i], MLPHead))
+        linear = [head for head in (heads[i] for i in order) if isinstance(head, LinearHead)]
+        self._mlps = [head for head in (heads[i] for i in order) if isinstance(head, MLPHead)]
+        self._folded_hidden = [fold_signs(mlp.hidden_weight, mlp.hidden_bias) for mlp in self._mlps]
+        if linear:
+            weight = np.concatenate([head.weight for head in linear], axis=1)
+            bias = np.concatenate([head.bias for head in linear])
+            folded, self._bias = fold_signs(weight, bias)
+            self._weight: Floats | None = np.ascontiguousarray(folded)
+        else:
+            self._weight, self._bias = None, np.zeros(0, dtype=np.float32)
+        self._sizes = np.array([heads[i].outputs for i in order])
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])
+        column_kinds = np.repeat(np.array([kinds[i] for i in order]), self._sizes)
+        self._is_softmax = column_kinds == "single_label"
+        self._is_logistic = column_kinds == "multi_label"
+        self._all_softmax = bool(self._is_softmax.all())
+        position = {head: place for place, head in enumerate(order)}
+        self._spans = [
+            (int(self._starts[position[i]]), int(self._starts[position[i]] + heads[i].outputs))
+            for i in range(len(heads))
+        ]
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Columns `[start, stop)` of each head in what `scores` returns, in the given order."""
+        return self._spans
+
+    def scores(self, codes: Codes) -> Floats:
+        """All heads' outputs.
+
+        Args:
+            codes: `(n, bits // 8)` uint8.
+
+        Returns:
+            `(n, sum of outputs)` float32: probabilities, or values for regressions; see `spans`.
+        """
+        bits = unpack_bits(codes)
+        parts = []
+        if self._weight is not None:
+            parts.append(bits @ self._weight + self._bias)
+        for mlp, (weight, bias) in zip(self._mlps, self._folded_hidden, strict=True):
+            hidden = np.maximum(bits @ weight + bias, 0.0)
+            parts.append(hidden @ mlp.output.weight + mlp.output.bias)
+        logits = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return self._activate(logits)
+
+    def _activate(self, logits: Floats) -> Floats:
+        if not self._is_softmax.any() and not self._is_logistic.any():
+            return logits
+        highest = np.maximum.reduceat(logits, self._starts, axis=1)
+        powers = np.exp(logits - np.repeat(highest, self._sizes, axis=1))
+        sums = np.add.reduceat(powers, self._starts, axis=1)
+        softmax: Floats = powers / np.repeat(sums, self._sizes, axis=1)
+        if self._all_softmax:
+            return softmax
+        # tanh form: no overflow at either end.
+        logistic = 0.5 * (1.0 + np.tanh(0.5 * logits))
+        mixed = np.where(self._is_softmax, softmax, np.where(self._is_logistic, logistic, logits))
+        return mixed.astype(np.float32)
