@@ -1,0 +1,272 @@
+"""What each method of a client asks for, as data. Pure, but for reading a training file."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import accumulate
+from typing import Any, TypeVar
+
+from . import _parse, _task_parse
+from ._calls import Call, Form, Plan, segment
+from ._errors import ProtocolError
+from ._examples import Examples, File, Rows, read_examples
+from ._inputs import check_inputs, check_list, check_text, split_inputs
+from ._task_types import Head, Job, Kind, Task, TaskVersion
+from ._types import (
+    Codes,
+    Embeddings,
+    Model,
+    Precision,
+    Predictions,
+    Results,
+    Usage,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Results[Any])
+
+
+def _usage(parts: Sequence[Results[Any]]) -> Usage:
+    return reduce(operator.add, (part.usage for part in parts))
+
+
+def _same(values: Sequence[T], what: str) -> T:
+    """The one value that all requests of a call must agree on."""
+    if any(value != values[0] for value in values):
+        raise ProtocolError(f"unexpected answer: {what} changed between the requests of one call")
+    return values[0]
+
+
+def join_predictions(parts: list[Predictions]) -> Predictions:
+    """One sequence, its indexes counting over all parts."""
+    items = (item for part in parts for item in part)
+    return Predictions(
+        items=tuple(replace(item, index=index) for index, item in enumerate(items)),
+        usage=_usage(parts),
+        encoder=_same([part.encoder for part in parts], "the encoder"),
+        skipped=tuple(dict.fromkeys(item for part in parts for item in part.skipped)),
+    )
+
+
+def join_codes(parts: list[Codes]) -> Codes:
+    """One sequence of codes that compare."""
+    return Codes(
+        items=tuple(item for part in parts for item in part),
+        usage=_usage(parts),
+        bits=_same([part.bits for part in parts], "the number of bits"),
+        encoder=_same([part.encoder for part in parts], "the encoder"),
+    )
+
+
+def join_embeddings(parts: list[Embeddings]) -> Embeddings:
+    """One sequence of vectors that compare."""
+    _same([len(part[0]) for part in parts], "the width")
+    return Embeddings(
+        items=tuple(item for part in parts for item in part),
+        usage=_usage(parts),
+        model=_same([part.model for part in parts], "the model"),
+    )
+
+
+def _plan(
+    path: str,
+    texts: list[str],
+    max_batch: int,
+    read: Callable[..., R],
+    join: Callable[[list[R]], R],
+    body: Mapping[str, object],
+    field: str,
+    argument: str,
+) -> Plan[R]:
+    parts = split_inputs(texts, max_batch)
+    stops = list(accumulate(map(len, parts)))
+    calls = [
+        Call(
+            "POST",
+            path,
+            partial(read, count=len(part)),
+            json={field: part, **body},
+            part=f"{argument}[{stop - len(part)}:{stop}]" if len(parts) > 1 else None,
+        )
+        for part, stop in zip(parts, stops, strict=True)
+    ]
+    return Plan(calls, join)
+
+
+def predict(
+    inputs: str | Sequence[str] | None,
+    tasks: Sequence[str] | None,
+    keys: Sequence[str] | None,
+    scores: bool,
+    truncate: bool,
+    max_batch: int,
+) -> Plan[Predictions]:
+    """The requests of `predict`."""
+    if (inputs is None) == (keys is None):
+        raise ValueError("give either inputs or keys, and not both")
+    texts = check_inputs(inputs) if keys is None else check_list(keys, "keys")
+    field = "inputs" if keys is None else "keys"
+    body: dict[str, object] = {
+        "tasks": None if tasks is None else check_list(tasks, "tasks"),
+        "scores": scores,
+    }
+    if keys is None:
+        body["truncate"] = truncate
+    return _plan(
+        "/v1/predict",
+        texts,
+        max_batch,
+        _parse.predictions,
+        join_predictions,
+        body,
+        field,
+        field,
+    )
+
+
+def encode(inputs: str | Sequence[str], max_batch: int) -> Plan[Codes]:
+    """The requests of `encode`."""
+    texts = check_inputs(inputs)
+    return _plan("/v1/encode", texts, max_batch, _parse.codes, join_codes, {}, "inputs", "inputs")
+
+
+def embed(inputs: str | Sequence[str], precision: Precision, max_batch: int) -> Plan[Embeddings]:
+    """The requests of `embed`, in OpenAI's form."""
+    if precision not in ("code", "full"):
+        raise ValueError(f"precision must be 'code' or 'full', not {precision!r}")
+    return _plan(
+        "/v1/embeddings",
+        check_inputs(inputs),
+        max_batch,
+        _parse.embeddings,
+        join_embeddings,
+        {"encoding_format": "base64", "precision": precision},
+        "input",
+        "inputs",
+    )
+
+
+def models() -> Call[list[Model]]:
+    """`GET /v1/models`."""
+    return Call("GET", "/v1/models", _parse.models)
+
+
+def document(path: str) -> Call[Mapping[str, Any]]:
+    """A page of JSON that is passed on as it is."""
+    return Call("GET", path, _parse.document)
+
+
+def _task_path(name: str, *rest: str) -> str:
+    return "/".join(("/v1/tasks", segment(name, "name"), *rest))
+
+
+def list_tasks() -> Call[list[Task]]:
+    """`GET /v1/tasks`."""
+    return Call("GET", "/v1/tasks", _task_parse.tasks)
+
+
+def get_task(name: str) -> Call[Task]:
+    """`GET /v1/tasks/{task}`."""
+    return Call("GET", _task_path(name), _task_parse.task)
+
+
+def create_task(
+    name: str, kind: Kind, labels: Sequence[str] | None, description: str | None
+) -> Call[Task]:
+    """`PUT /v1/tasks/{task}`."""
+    body = {
+        "kind": kind,
+        "labels": None if labels is None else check_list(labels, "labels"),
+        "description": None if description is None else check_text(description, "description"),
+    }
+    return Call("PUT", _task_path(name), _task_parse.task, json=body)
+
+
+def delete_task(name: str) -> Call[None]:
+    """`DELETE /v1/tasks/{task}`: sent again after a lost answer, it would find nothing."""
+    return Call("DELETE", _task_path(name), _task_parse.deleted, retry="unsent")
+
+
+def get_version(name: str, version: int) -> Call[TaskVersion]:
+    """`GET /v1/tasks/{task}/versions/{n}`."""
+    path = _task_path(name, "versions", str(operator.index(version)))
+    return Call("GET", path, _task_parse.version)
+
+
+def activate_version(name: str, version: int) -> Call[TaskVersion]:
+    """`POST /v1/tasks/{task}/versions/{n}/activate`."""
+    path = _task_path(name, "versions", str(operator.index(version)), "activate")
+    return Call("POST", path, _task_parse.version)
+
+
+def get_job(id: str) -> Call[Job]:
+    """`GET /v1/jobs/{id}`."""
+    return Call("GET", f"/v1/jobs/{segment(id, 'id')}", _task_parse.job)
+
+
+def list_jobs() -> Call[list[Job]]:
+    """`GET /v1/jobs`."""
+    return Call("GET", "/v1/jobs", _task_parse.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training to start, and the kind its task should have if it must be created."""
+
+    call: Call[Job]
+    kind: Kind
+
+
+def _form_value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def train(
+    name: str,
+    examples: Examples,
+    *,
+    test_examples: Examples | None,
+    head: Head,
+    activate: bool | None,
+    test_fraction: float,
+    seed: int,
+    class_weight: str | None,
+    text_column: str,
+    label_column: str,
+) -> Training:
+    """`POST /v1/tasks/{task}/versions`: rows go as JSON, files as an upload."""
+    columns = {
+        "text_column": check_text(text_column, "text_column"),
+        "label_column": check_text(label_column, "label_column"),
+    }
+    data = read_examples(examples, "examples", **columns)
+    test = None
+    if test_examples is not None:
+        test = read_examples(test_examples, "test_examples", **columns)
+    path = _task_path(name, "versions")
+    options: dict[str, object] = {
+        "head": head,
+        "activate": activate,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "class_weight": class_weight,
+    }
+    if isinstance(data, Rows) and (test is None or isinstance(test, Rows)):
+        if test is not None and test.kind != data.kind:
+            raise ValueError(f"test_examples are {test.kind}, but examples are {data.kind}")
+        rows = {"examples": data.rows, "test_examples": None if test is None else test.rows}
+        call = Call("POST", path, _task_parse.job, json={**rows, **options}, retry="unsent")
+    elif isinstance(data, File) and (test is None or isinstance(test, File)):
+        # Neutral names: only the suffix matters, and paths are nobody else's business.
+        files = {"file": (f"examples{data.suffix}", data.content)}
+        if test is not None:
+            files["test_file"] = (f"test_examples{test.suffix}", test.content)
+        given = {key: _form_value(value) for key, value in options.items() if value is not None}
+        form = Form({**given, **columns}, files)
+        call = Call("POST", path, _task_parse.job, form=form, retry="unsent")
+    else:
+        raise ValueError("examples and test_examples must both be files or both be rows")
+    return Training(call, data.kind)
