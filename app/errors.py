@@ -115,6 +115,12 @@ def error_response(error: ApiError) -> Response:
     )
 
 
+def unexpected_error(path: str, error: Exception) -> Response:
+    """The answer for a fault of ours: the traceback goes to the log, not to the caller."""
+    logger.error("unexpected error in %s", path[:200], exc_info=error)
+    return error_response(ApiError("internal error", code="internal_error"))
+
+
 def from_validation(error: ValidationError | RequestValidationError) -> ApiError:
     """A pydantic error as ours: the first problem, its field named, its input never repeated."""
     # Of a union's branches, the one that got furthest is the one that was meant.
@@ -176,9 +182,7 @@ def install_error_handlers(app: FastAPI) -> None:
         )
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        # The traceback goes to the log; the caller learns no more than that it is our fault.
-        logger.error("unexpected error in %s", request.url.path[:200], exc_info=error)
-        return error_response(ApiError("internal error", code="internal_error"))
+        return unexpected_error(request.url.path, error)
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(RequestValidationError, validation)

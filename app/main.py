@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.formparsers import MultiPartParser
 
 from app import __version__, wiring
 from app.errors import install_error_handlers
+from app.main_path import Handler, MainPath
 from app.metrics import Metrics
 from app.middleware import Envelope
 from app.routes import embeddings, encode, internal, jobs, operations, predict, tasks
@@ -20,7 +22,7 @@ from app.settings import Settings
 ServicesFactory = Callable[[Settings, Metrics], AbstractAsyncContextManager[Any]]
 
 API_ROUTERS = (
-    predict.router,  # first: it is the one asked most
+    predict.router,
     encode.router,
     embeddings.router,
     tasks.router,
@@ -30,6 +32,12 @@ API_ROUTERS = (
     operations.api_router,
 )
 ENCODER_ROUTERS = (internal.router, operations.open_router, operations.router)
+API_MAIN_PATH: dict[str, Handler] = {
+    "/v1/predict": predict.predict,
+    "/v1/encode": encode.encode,
+    "/v1/embeddings": embeddings.embeddings,
+}
+ENCODER_MAIN_PATH: dict[str, Handler] = {"/internal/encode": internal.encode}
 ERRORS = {
     400: "Unreadable or empty input.",
     401: "No or wrong API key.",
@@ -45,17 +53,17 @@ ERRORS = {
 
 def create_api_app(settings: Settings) -> FastAPI:
     """The api process: caching, heads, tasks. Its encoder is at `settings.encoder_url`."""
-    return _create(settings, wiring.api_services, API_ROUTERS)
+    return _create(settings, wiring.api_services, API_ROUTERS, API_MAIN_PATH)
 
 
 def create_encoder_app(settings: Settings) -> FastAPI:
     """The encoder process: the device and its batches."""
-    return _create(settings, wiring.encoder_services, ENCODER_ROUTERS)
+    return _create(settings, wiring.encoder_services, ENCODER_ROUTERS, ENCODER_MAIN_PATH)
 
 
 def create_all_in_one_app(settings: Settings) -> FastAPI:
     """Both in one process, with an embedded Valkey unless `REDIS_URL` is set."""
-    return _create(settings, wiring.all_in_one_services, API_ROUTERS)
+    return _create(settings, wiring.all_in_one_services, API_ROUTERS, API_MAIN_PATH)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -69,7 +77,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _create(
-    settings: Settings, services: ServicesFactory, routers: tuple[APIRouter, ...]
+    settings: Settings,
+    services: ServicesFactory,
+    routers: tuple[APIRouter, ...],
+    main_path: dict[str, Handler],
 ) -> FastAPI:
     metrics = Metrics()
 
@@ -77,6 +88,9 @@ def _create(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with services(settings, metrics) as parts:
             app.state.services = parts
+            # What start-up made stays: the collector need not walk torch's objects ever again.
+            gc.collect()
+            gc.freeze()
             yield
 
     app = FastAPI(
@@ -93,6 +107,7 @@ def _create(
     for router in routers:
         app.include_router(router)
     install_error_handlers(app)
+    app.add_middleware(MainPath, handlers=main_path)
     app.add_middleware(
         Envelope,
         metrics=metrics,

@@ -6,6 +6,8 @@ have cost beyond that: every prediction that needed no pass of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -19,6 +21,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Called before figures are read, for those that are kept elsewhere until then.
+        self.before_exposition: list[Callable[[], None]] = []
         self.requests = self._counter(
             "polyhead_requests", "Requests by route and status.", ["route", "status"]
         )
@@ -59,7 +63,13 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text that `/metrics` answers with."""
+        self.settle()
         return generate_latest(self.registry)
+
+    def settle(self) -> None:
+        """Bring in what is counted elsewhere."""
+        for bring in self.before_exposition:
+            bring()
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(name, text, labels or [], registry=self.registry)

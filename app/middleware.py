@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,7 +114,7 @@ def _read_headers(scope: Scope) -> tuple[bytes, int | None]:
             request_id = value
         elif name == b"content-length" and value.isdigit():
             declared = int(value)
-    return request_id or uuid.uuid4().hex.encode(), declared
+    return request_id or os.urandom(12).hex().encode(), declared
 
 
 def _too_large(limit: int) -> TooLarge:

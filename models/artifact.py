@@ -76,7 +76,7 @@ class EncoderManifest:
                 description=str(data.get("description", "")),
                 extra=dict(data.get("extra", {})),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"bad encoder manifest: {error!r}") from error
 
 
@@ -110,7 +110,8 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
         return dict(load_file(path))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path.name} is missing in {path.parent.name}") from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    # AttributeError: an element type that numpy does not have.
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path.name} in {path.parent.name} is damaged: {error}") from error
 
 

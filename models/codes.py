@@ -7,6 +7,8 @@ the value is above its threshold. The order is that of `numpy.packbits` and of C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ def unpack_signs(codes: Codes) -> Floats:
     return signs
 
 
-def stack_codes(codes: list[bytes]) -> Codes:
+def stack_codes(codes: Sequence[bytes]) -> Codes:
     """Codes of equal width as one `(n, bytes)` array.
 
     Raises:

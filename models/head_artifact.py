@@ -56,6 +56,8 @@ class HeadManifest:
         if data.get("format") != HEAD_FORMAT:
             raise ArtifactError(f"expected format {HEAD_FORMAT}, found {data.get('format')!r}")
         try:
+            if not isinstance(data["labels"], list) or not isinstance(data["encoders"], dict):
+                raise TypeError("labels must be a list, encoders an object")
             manifest = cls(
                 kind=_one_of(data["kind"], get_args(TaskKind), "kind"),
                 head=_one_of(data["head"], get_args(HeadKind), "head"),
@@ -67,7 +69,7 @@ class HeadManifest:
                 card=data.get("card"),
                 extra=dict(data.get("extra") or {}),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"bad head manifest: {error!r}") from error
         _check(manifest)
         return manifest
@@ -107,13 +109,15 @@ def _one_of(value: Any, allowed: tuple[str, ...], name: str) -> Any:
 
 def _check(manifest: HeadManifest) -> None:
     labels = manifest.labels
-    if not labels or len(labels) > MAX_LABELS or len(set(labels)) != len(labels):
-        raise ArtifactError(f"a head needs 1 to {MAX_LABELS} distinct labels, not {len(labels)}")
     if not all(isinstance(label, str) for label in labels):
         raise ArtifactError("labels must be strings")
+    if not labels or len(labels) > MAX_LABELS or len(set(labels)) != len(labels):
+        raise ArtifactError(f"a head needs 1 to {MAX_LABELS} distinct labels, not {len(labels)}")
     if not isinstance(manifest.bits, int) or manifest.bits <= 0 or manifest.bits % 8:
         raise ArtifactError(f"bits must be a positive multiple of 8, not {manifest.bits!r}")
     if not math.isfinite(manifest.created_at):
         raise ArtifactError("created_at must be a finite number")
+    if not all(isinstance(value, dict | None) for value in (manifest.report, manifest.card)):
+        raise ArtifactError("report and card must be objects")
     if not all(isinstance(value, dict) for value in manifest.encoders.values()):
         raise ArtifactError("encoders must map fingerprints to objects")

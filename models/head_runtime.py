@@ -128,7 +128,9 @@ class HeadStack:
         self._is_softmax = column_kinds == "single_label"
         self._is_logistic = column_kinds == "multi_label"
         self._all_softmax = bool(self._is_softmax.all())
+        self._head_of_column = np.repeat(np.arange(len(order)), self._sizes)
         position = {head: place for place, head in enumerate(order)}
+        self._given_order = np.array([position[head] for head in range(len(heads))])
         self._spans = [
             (int(self._starts[position[i]]), int(self._starts[position[i]] + heads[i].outputs))
             for i in range(len(heads))
@@ -148,6 +150,35 @@ class HeadStack:
         Returns:
             `(n, sum of outputs)` float32: probabilities, or values for regressions; see `spans`.
         """
+        logits = self._logits(codes)
+        return self._activate(logits, self._highest(logits))
+
+    def best(self, codes: Codes) -> tuple[NDArray[np.int64], Floats]:
+        """Each head's highest output, without working out all the others' probabilities.
+
+        Args:
+            codes: `(n, bits // 8)` uint8.
+
+        Returns:
+            Column numbers and the scores there, both `(n, heads)`, heads in the given order; of
+            equal outputs the first column.
+        """
+        logits = self._logits(codes)
+        highest = self._highest(logits)
+        rows, columns = np.nonzero(logits == highest.take(self._head_of_column, axis=1))
+        # Of the columns that reach their head's maximum, keep the first in each row and head.
+        cells = rows * len(self._starts) + self._head_of_column[columns]
+        first = np.ones(len(cells), dtype=bool)
+        np.not_equal(cells[1:], cells[:-1], out=first[1:])
+        best = columns[first].reshape(highest.shape)
+        if self._all_softmax:
+            # exp(x - highest) is 1 at the highest column: its probability is one over the sum.
+            scores = 1.0 / self._sums(self._powers(logits, highest))
+        else:
+            scores = np.take_along_axis(self._activate(logits, highest), best, axis=1)
+        return best[:, self._given_order], scores[:, self._given_order]
+
+    def _logits(self, codes: Codes) -> Floats:
         bits = unpack_bits(codes)
         parts = []
         if self._weight is not None:
@@ -155,16 +186,23 @@ class HeadStack:
         for mlp, (weight, bias) in zip(self._mlps, self._folded_hidden, strict=True):
             hidden = np.maximum(bits @ weight + bias, 0.0)
             parts.append(hidden @ mlp.output.weight + mlp.output.bias)
-        logits = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        return self._activate(logits)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    def _activate(self, logits: Floats) -> Floats:
-        if not self._is_softmax.any() and not self._is_logistic.any():
-            return logits
-        highest = np.maximum.reduceat(logits, self._starts, axis=1)
-        powers = np.exp(logits - np.repeat(highest, self._sizes, axis=1))
-        sums = np.add.reduceat(powers, self._starts, axis=1)
-        softmax: Floats = powers / np.repeat(sums, self._sizes, axis=1)
+    def _highest(self, logits: Floats) -> Floats:
+        highest: Floats = np.maximum.reduceat(logits, self._starts, axis=1)
+        return highest
+
+    def _powers(self, logits: Floats, highest: Floats) -> Floats:
+        powers: Floats = np.exp(logits - highest.take(self._head_of_column, axis=1))
+        return powers
+
+    def _sums(self, powers: Floats) -> Floats:
+        sums: Floats = np.add.reduceat(powers, self._starts, axis=1)
+        return sums
+
+    def _activate(self, logits: Floats, highest: Floats) -> Floats:
+        powers = self._powers(logits, highest)
+        softmax: Floats = powers / self._sums(powers).take(self._head_of_column, axis=1)
         if self._all_softmax:
             return softmax
         # tanh form: no overflow at either end.

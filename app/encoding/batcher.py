@@ -185,13 +185,15 @@ class Batcher:
     async def _enqueue(self, job: asyncio.Future[Sequence[Tokens]], entries: list[_Entry]) -> None:
         try:
             tokenized = await job
+            lengths = [len(tokens.ids) for tokens, _ in zip(tokenized, entries, strict=True)]
+            padded = sum(self._queue.bucket_for(length) for length in lengths)
+        except asyncio.CancelledError:
+            return  # the process goes down: `close` has failed the entries
         except Exception as error:
             logger.exception("tokenizing failed")
             for entry in entries:
                 self._fail(entry, EncoderUnavailable(f"tokenizing failed: {type(error).__name__}"))
             return
-        lengths = [len(tokens.ids) for tokens in tokenized]
-        padded = sum(self._queue.bucket_for(length) for length in lengths)
         if not self._admission.has_room(self._queue.tokens, padded):
             for entry in entries:
                 self._fail(entry, self._overloaded())
@@ -261,7 +263,8 @@ class Batcher:
         by_digest = {e.key[0]: s for e, s in zip(batch.entries, stored, strict=True)}
         try:
             await self._cache.set_many(self._info.fingerprint, by_digest)
-        except Exception:  # whatever the cache does, waiters get their codes
+        # Whatever the cache does, waiters get their codes.
+        except (Exception, asyncio.CancelledError):
             logger.exception("writing to the cache failed")
         for row, entry in enumerate(batch.entries):
             self._in_flight.pop(entry.key, None)
@@ -282,7 +285,8 @@ class Batcher:
             metrics.queue_duration.observe(started - entry.queued_at)
 
     def _fail(self, entry: _Entry, error: Exception) -> None:
-        self._in_flight.pop(entry.key, None)
+        if self._in_flight.get(entry.key) is entry:  # a newer one may have its place
+            del self._in_flight[entry.key]
         if not entry.future.done():
             entry.future.set_exception(error)
             entry.future.exception()  # seen, even if every waiter has left

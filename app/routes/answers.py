@@ -7,10 +7,9 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from app.clock import Stopwatch
+from app.call import Call
 
 
-def json_answer(value: Any, watch: Stopwatch | None = None) -> Response:
+def json_answer(value: Any, call: Call) -> Response:
     """`value` as a JSON answer."""
-    headers = watch.headers() if watch else None
-    return Response(orjson.dumps(value), headers=headers, media_type="application/json")
+    return Response(orjson.dumps(value), headers=call.headers(), media_type="application/json")

@@ -7,21 +7,20 @@ encoder for the float embedding, of unit length.
 from __future__ import annotations
 
 import base64
-from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from app.deps import Services, Watch, documented, json_body, requires, unless_disconnected
+from app.deps import documented, open_call
 from app.errors import InvalidField
 from app.routes.answers import json_answer
 from app.schemas import EmbeddingsRequest, EmbeddingsResponse
 from app.tasks.lookup import Looked
 from models.codes import stack_codes, unpack_signs
 
-router = APIRouter(prefix="/v1", tags=["encode"], dependencies=[requires("predict")])
+router = APIRouter(prefix="/v1", tags=["encode"])
 
 
 @router.post(
@@ -31,14 +30,12 @@ router = APIRouter(prefix="/v1", tags=["encode"], dependencies=[requires("predic
 )
 async def embeddings(
     request: Request,
-    body: Annotated[EmbeddingsRequest, Depends(json_body(EmbeddingsRequest))],
-    services: Services,
-    watch: Watch,
 ) -> Response:
     """Embeddings of texts."""
+    body, services, call = await open_call(request, EmbeddingsRequest)
     full = body.precision == "full"
     find = services.lookup.embeddings if full else services.lookup.texts
-    looked = await unless_disconnected(request, find(body.input, watch, name="input"))
+    looked = await find(body.input, call, name="input")
     if body.dimensions not in (None, looked.info.bits):
         raise InvalidField(
             f"dimensions: this encoder has {looked.info.bits} and no other", param="dimensions"
@@ -56,9 +53,9 @@ async def embeddings(
             for index, vector in enumerate(vectors)
         ],
         "model": looked.info.name,
-        "usage": {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens},
+        "usage": {name: usage[name] for name in ("prompt_tokens", "total_tokens")},
     }
-    return json_answer(answer, watch)
+    return json_answer(answer, call)
 
 
 def _signs(looked: Looked) -> NDArray[np.float32]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import Services, Watch, documented, json_body, requires, unless_disconnected
+from app.deps import documented, open_call
 from app.routes.answers import json_answer
 from app.schemas import EncodeRequest, EncodeResponse
 
-router = APIRouter(prefix="/v1", tags=["encode"], dependencies=[requires("predict")])
+router = APIRouter(prefix="/v1", tags=["encode"])
 RAW = "application/octet-stream"
 
 
@@ -24,16 +23,13 @@ RAW = "application/octet-stream"
 )
 async def encode(
     request: Request,
-    body: Annotated[EncodeRequest, Depends(json_body(EncodeRequest))],
-    services: Services,
-    watch: Watch,
 ) -> Response:
     """Codes of texts: JSON, or with `Accept: application/octet-stream` raw and back to back."""
-    work = services.lookup.texts(body.inputs, watch, truncate=body.truncate)
-    looked = await unless_disconnected(request, work)
+    body, services, call = await open_call(request, EncodeRequest)
+    looked = await services.lookup.texts(body.inputs, call, truncate=body.truncate)
     if RAW in request.headers.get("accept", ""):
         raw = b"".join(stored.code for stored in looked.codes)
-        headers = watch.headers() | {
+        headers = call.headers() | {
             "x-encoder": looked.info.fingerprint,
             "x-bits": str(looked.info.bits),
         }
@@ -55,6 +51,6 @@ async def encode(
         "data": data,
         "bits": looked.info.bits,
         "encoder": looked.info.fingerprint,
-        "usage": looked.usage().model_dump(),
+        "usage": looked.usage(),
     }
-    return json_answer(answer, watch)
+    return json_answer(answer, call)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import StrictBool, StrictStr
 from starlette.responses import Response
 
 from app.cache.keys import digest_texts
-from app.deps import EncoderParts, json_body, requires, unless_disconnected
+from app.deps import EncoderParts, open_call, requires
 from app.encoding.remote import write_result
 from app.schemas import Request as Body
 from app.tasks.lookup import Limits, check_texts
 
-router = APIRouter(prefix="/internal", dependencies=[requires("predict")], include_in_schema=False)
+router = APIRouter(prefix="/internal", include_in_schema=False)
 
 
 class InternalEncodeRequest(Body):
@@ -23,7 +23,7 @@ class InternalEncodeRequest(Body):
     embeddings: StrictBool = False
 
 
-@router.get("/encoder")
+@router.get("/encoder", dependencies=[requires("predict")])
 async def encoder(services: EncoderParts) -> dict[str, Any]:
     """The encoder's identity."""
     return asdict(await services.encoder.info())
@@ -32,15 +32,12 @@ async def encoder(services: EncoderParts) -> dict[str, Any]:
 @router.post("/encode")
 async def encode(
     request: Request,
-    body: Annotated[InternalEncodeRequest, Depends(json_body(InternalEncodeRequest))],
-    services: EncoderParts,
 ) -> Response:
     """Encode texts that an api process did not find in the cache; their codes are cached."""
+    body, services, call = await open_call(request, InternalEncodeRequest)
     settings = services.settings
     texts = check_texts(body.inputs, Limits(settings.max_inputs, settings.max_text_kb * 1024))
     info = await services.encoder.info()
     digests = digest_texts(info.fingerprint, texts)
-    result = await unless_disconnected(
-        request, services.encoder.encode(texts, digests, embeddings=body.embeddings)
-    )
+    result = await call.guarded(services.encoder.encode(texts, digests, embeddings=body.embeddings))
     return Response(write_result(info, result), media_type="application/json")

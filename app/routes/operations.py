@@ -96,6 +96,7 @@ async def models(services: Services) -> ModelList:
 async def stats(services: Services) -> dict[str, Any]:
     """What this process has done since it started."""
     counted = services.metrics
+    counted.settle()
     hits, misses = value_of(counted.cache_hits), value_of(counted.cache_misses)
     return {
         "cache": {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import Services, Watch, documented, json_body, requires, unless_disconnected
+from app.deps import documented, open_call
 from app.routes.answers import json_answer
 from app.schemas import PredictRequest, PredictResponse
 
-router = APIRouter(prefix="/v1", tags=["predict"], dependencies=[requires("predict")])
+router = APIRouter(prefix="/v1", tags=["predict"])
 EXAMPLE = {"inputs": ["I love how fast this is!"], "tasks": ["sentiment", "emotion"]}
 
 
@@ -22,10 +20,7 @@ EXAMPLE = {"inputs": ["I love how fast this is!"], "tasks": ["sentiment", "emoti
 )
 async def predict(
     request: Request,
-    body: Annotated[PredictRequest, Depends(json_body(PredictRequest))],
-    services: Services,
-    watch: Watch,
 ) -> Response:
     """Answer tasks about texts, or about stored codes by their keys."""
-    answer = await unless_disconnected(request, services.predictions.predict(body, watch))
-    return json_answer(answer, watch)
+    body, services, call = await open_call(request, PredictRequest)
+    return json_answer(await services.predictions.predict(body, call), call)

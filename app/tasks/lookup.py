@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +11,9 @@ from numpy.typing import NDArray
 
 from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode, digest_texts
-from app.clock import Stopwatch
+from app.call import Call
 from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, TextEncoder
 from app.errors import BadRequest, EncoderUnavailable, InvalidField, NotFound, TooLarge
-from app.schemas import Usage
 
 ATTEMPTS = 3
 
@@ -39,15 +40,19 @@ class Looked:
     encoded: int
     embeddings: list[NDArray[np.float32]] | None = None
 
-    def usage(self) -> Usage:
+    def usage(self) -> dict[str, int]:
+        """The wire's `usage` (see `app.schemas.Usage`)."""
         tokens = sum(stored.tokens for stored in self.codes)
-        return Usage(
-            prompt_tokens=tokens,
-            total_tokens=tokens,
-            inputs=len(self.codes),
-            cached=sum(self.cached),
-            encoded=self.encoded,
-        )
+        return {
+            "prompt_tokens": tokens,
+            "total_tokens": tokens,
+            "inputs": len(self.codes),
+            "cached": sum(self.cached),
+            "encoded": self.encoded,
+        }
+
+
+Attempt = Callable[[EncoderInfo, list[str], Call], Awaitable[Looked]]
 
 
 class Lookup:
@@ -61,7 +66,7 @@ class Lookup:
     async def texts(
         self,
         inputs: str | list[str],
-        watch: Stopwatch,
+        call: Call,
         *,
         truncate: bool = True,
         name: str = "inputs",
@@ -73,19 +78,19 @@ class Lookup:
             EncoderUnavailable, Overloaded: some texts are not cached and cannot be encoded now.
         """
         texts = check_texts(inputs, self._limits, name)
-        looked = await self._current(texts, watch, self._find_or_encode)
+        looked = await self._current(texts, call, self._find_or_encode)
         if not truncate:
             _refuse_truncated(looked)
         return looked
 
     async def embeddings(
-        self, inputs: str | list[str], watch: Stopwatch, *, name: str = "inputs"
+        self, inputs: str | list[str], call: Call, *, name: str = "inputs"
     ) -> Looked:
         """Codes and float embeddings. Floats are not cached: every distinct text is a pass."""
         texts = check_texts(inputs, self._limits, name)
-        return await self._current(texts, watch, self._encode_all)
+        return await self._current(texts, call, self._encode_all)
 
-    async def keys(self, keys: list[str], watch: Stopwatch) -> Looked:
+    async def keys(self, keys: list[str], call: Call) -> Looked:
         """Stored codes by their public keys.
 
         Raises:
@@ -98,8 +103,9 @@ class Lookup:
             raise InvalidField(_too_many("keys", len(keys), self._limits), param="keys")
         info = await self._encoder.info()
         digests = [bytes.fromhex(key) for key in keys]
-        with watch.measure("cache"):
-            found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        started = time.perf_counter()
+        found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        call.add("cache", time.perf_counter() - started)
         codes = [stored for stored in found if stored is not None]
         if len(codes) < len(found):
             place = found.index(None)
@@ -112,32 +118,28 @@ class Lookup:
             )
         return Looked(info, digests, codes, [True] * len(codes), 0)
 
-    async def _current(self, texts: list[str], watch: Stopwatch, attempt: object) -> Looked:
+    async def _current(self, texts: list[str], call: Call, attempt: Attempt) -> Looked:
         """Run an attempt under the encoder as it is now; anew if it turns out to have changed."""
-        assert callable(attempt)
         for _ in range(ATTEMPTS):
             info = await self._encoder.info()
             try:
-                looked = await attempt(info, texts, watch)
+                return await attempt(info, texts, call)
             except EncoderChanged:
                 continue
-            assert isinstance(looked, Looked)
-            return looked
         raise EncoderUnavailable("the encoder keeps changing", retry_after=2)
 
-    async def _find_or_encode(
-        self, info: EncoderInfo, texts: list[str], watch: Stopwatch
-    ) -> Looked:
+    async def _find_or_encode(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:
         digests = digest_texts(info.fingerprint, texts)
-        with watch.measure("cache"):
-            found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        started = time.perf_counter()
+        found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
+        call.add("cache", time.perf_counter() - started)
         cached = [stored is not None for stored in found]
         codes = [stored for stored in found if stored is not None]
         if len(codes) == len(found):
             return Looked(info, digests, codes, cached, 0)
         missing = {d: text for d, text, hit in zip(digests, texts, cached, strict=True) if not hit}
-        result = await self._encoder.encode(list(missing.values()), list(missing))
-        _note(result, watch)
+        result = await call.guarded(self._encoder.encode(list(missing.values()), list(missing)))
+        _note(result, call)
         made = dict(zip(missing, result.codes, strict=True))
         codes = [
             made[digest] if stored is None else stored
@@ -145,13 +147,13 @@ class Lookup:
         ]
         return Looked(info, digests, codes, cached, result.encoded)
 
-    async def _encode_all(self, info: EncoderInfo, texts: list[str], watch: Stopwatch) -> Looked:
+    async def _encode_all(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:
         digests = digest_texts(info.fingerprint, texts)
         distinct = dict(zip(digests, texts, strict=True))
-        result = await self._encoder.encode(
-            list(distinct.values()), list(distinct), embeddings=True
+        result = await call.guarded(
+            self._encoder.encode(list(distinct.values()), list(distinct), embeddings=True)
         )
-        _note(result, watch)
+        _note(result, call)
         assert result.embeddings is not None
         place = {digest: number for number, digest in enumerate(distinct)}
         return Looked(
@@ -207,7 +209,7 @@ def _refuse_truncated(looked: Looked) -> None:
             )
 
 
-def _note(result: EncodeResult, watch: Stopwatch) -> None:
-    watch.add("tokenization", result.timing.tokenization)
-    watch.add("queue", result.timing.queue)
-    watch.add("inference", result.timing.inference)
+def _note(result: EncodeResult, call: Call) -> None:
+    call.add("tokenization", result.timing.tokenization)
+    call.add("queue", result.timing.queue)
+    call.add("inference", result.timing.inference)

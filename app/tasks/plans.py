@@ -6,7 +6,7 @@ kept with the snapshot (`plan_for`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,53 @@ class Plan:
     tasks: tuple[PlannedTask, ...]
     stack: HeadStack | None
     skipped: tuple[dict[str, str], ...]
+    names: tuple[str, ...]
+    # When all tasks are single label: (name, version, label by column of the stack) of each.
+    simple: tuple[tuple[str, int, Mapping[int, str]], ...] | None
 
     def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         """Predictions by task name, one dict a code."""
         if self.stack is None:
             return [{} for _ in codes]
-        scores = self.stack.scores(stack_codes(list(codes)))
-        answers: list[dict[str, Any]] = [{} for _ in codes]
-        for task in self.tasks:
-            columns = scores[:, task.start : task.stop]
-            for answer, prediction in zip(answers, _write(task, columns, with_scores), strict=True):
-                answer[task.name] = prediction
+        array = stack_codes(codes)
+        best, best_scores = self.stack.best(array)
+        places, rounded = best.tolist(), _rounded(best_scores)
+        if self.simple and not with_scores:
+            return [
+                {
+                    name: {"label": labels[place], "score": score, "version": version}
+                    for (name, version, labels), place, score in zip(
+                        self.simple, row, scores, strict=True
+                    )
+                }
+                for row, scores in zip(places, rounded, strict=True)
+            ]
+        every = self.stack.scores(array)
+        return [self._write(*row, with_scores) for row in zip(every, places, rounded, strict=True)]
+
+    def _write(
+        self,
+        scores: NDArray[np.float32],
+        best: list[int],
+        best_scores: list[float],
+        with_scores: bool,
+    ) -> dict[str, Any]:
+        """One code's answers. `best` is each task's highest column, counted over all tasks."""
+        answers: dict[str, Any] = {}
+        for task, place, score in zip(self.tasks, best, best_scores, strict=True):
+            columns = scores[task.start : task.stop]
+            if task.kind == "regression":
+                answers[task.name] = {"value": score, "version": task.version}
+                continue
+            if task.kind == "single_label":
+                answer = {"label": task.labels[place - task.start], "score": score}
+            else:
+                chosen = np.flatnonzero(columns > MULTI_LABEL_THRESHOLD)
+                answer = {"labels": [task.labels[label] for label in chosen.tolist()]}
+            answers[task.name] = answer | {"version": task.version}
+            if with_scores:
+                by_label = dict(zip(task.labels, _rounded(columns), strict=True))
+                answers[task.name]["scores"] = by_label
         return answers
 
 
@@ -109,13 +145,20 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
             raise Conflict(reason, param="tasks", code="head_not_usable")
     heads = [state.head for state in usable if state.head is not None]
     if not heads:
-        return Plan((), None, tuple(skipped))
+        return Plan((), None, tuple(skipped), (), None)
     stack = HeadStack(heads, [state.kind for state in usable])
     planned = tuple(
         PlannedTask(state.name, state.kind, _labels(state), state.active or 0, start, stop)
         for state, (start, stop) in zip(usable, stack.spans, strict=True)
     )
-    return Plan(planned, stack, tuple(skipped))
+    simple = None
+    if all(task.kind == "single_label" for task in planned):
+        simple = tuple(
+            (task.name, task.version, dict(enumerate(task.labels, start=task.start)))
+            for task in planned
+        )
+    names = tuple(task.name for task in planned)
+    return Plan(planned, stack, tuple(skipped), names, simple)
 
 
 def _labels(state: TaskState) -> tuple[str, ...]:
@@ -123,34 +166,6 @@ def _labels(state: TaskState) -> tuple[str, ...]:
     return manifest.labels if manifest else state.labels
 
 
-def _write(
-    task: PlannedTask, scores: NDArray[np.float32], with_scores: bool
-) -> list[dict[str, Any]]:
-    """One task's answers for all rows of `scores`, `(n, labels)`."""
-    labels, version = task.labels, task.version
-    if task.kind == "regression":
-        return [{"value": value, "version": version} for value in _rounded(scores[:, 0])]
-    answers: list[dict[str, Any]]
-    if task.kind == "single_label":
-        best = scores.argmax(axis=1)
-        confidence = _rounded(scores.max(axis=1))
-        answers = [
-            {"label": labels[place], "score": score, "version": version}
-            for place, score in zip(best.tolist(), confidence, strict=True)
-        ]
-    else:
-        answers = [
-            {
-                "labels": [labels[place] for place in np.flatnonzero(row).tolist()],
-                "version": version,
-            }
-            for row in scores > MULTI_LABEL_THRESHOLD
-        ]
-    if with_scores:
-        for answer, row in zip(answers, scores, strict=True):
-            answer["scores"] = dict(zip(labels, _rounded(row), strict=True))
-    return answers
-
-
-def _rounded(values: NDArray[np.float32]) -> list[float]:
-    return [round(value, DIGITS) for value in values.tolist()]
+def _rounded(values: NDArray[np.float32]) -> Any:
+    """Nested lists of floats with `DIGITS` decimals (rounded as doubles, or they would show more)."""
+    return np.round(values.astype(np.float64), DIGITS).tolist()

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from app.clock import Stopwatch
+from app.call import Call
 from app.encoding.protocol import EncoderInfo
 from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
-from app.schemas import ErrorBody, Job, TaskKind, TrainOptions, Usage
+from app.schemas import ErrorBody, Job, TaskKind, TrainOptions
 from app.tasks.examples import Examples, target_array
 from app.tasks.jobs import STAMP_EVERY_S, JobStore
 from app.tasks.lookup import Lookup
@@ -170,7 +170,7 @@ class Trainer:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                looked = await self._lookup.texts(texts, Stopwatch())
+                looked = await self._lookup.texts(texts, Call())
             except (Overloaded, EncoderUnavailable) as error:
                 if time.monotonic() > deadline:
                     raise
@@ -247,13 +247,13 @@ class _Collected:
         self._usage = {"inputs": 0, "cached": 0, "encoded": 0}
         self.done = 0
 
-    def add(self, place: int, info: EncoderInfo, codes: list[bytes], usage: Usage) -> None:
+    def add(self, place: int, info: EncoderInfo, codes: list[bytes], usage: dict[str, int]) -> None:
         if self._info is not None and self._info.fingerprint != info.fingerprint:
             raise Conflict("the encoder changed during the training; start it again")
         self._info = info
         self._codes[place] = codes
         for name in self._usage:
-            self._usage[name] += getattr(usage, name)
+            self._usage[name] += usage[name]
         self.done += 1
 
     def result(self, train_rows: int, has_test: bool) -> _Encoded:
