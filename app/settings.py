@@ -16,7 +16,9 @@ DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
 class Settings(BaseSettings):
     """How one process runs. `role` says which parts it holds."""
 
-    model_config = SettingsConfigDict(env_prefix="POLYHEAD_", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="POLYHEAD_", populate_by_name=True, hide_input_in_errors=True
+    )
 
     # Process
     role: Literal["all", "api", "encoder"] = "all"
@@ -117,7 +119,7 @@ def parse_keys(text: str) -> dict[str, str]:
     """
     keys = {}
     for number, part in enumerate(filter(None, (p.strip() for p in text.split(","))), start=1):
-        scope, _, key = part.partition(":")
+        scope, _, key = (piece.strip() for piece in part.partition(":"))
         if scope not in ("predict", "manage"):
             raise ValueError(f"API key {number}: expected predict:KEY or manage:KEY")
         if len(key) < 8 or not key.isascii():

@@ -121,7 +121,7 @@ def target_array(examples: Examples, kind: TaskKind, labels: Sequence[str]) -> N
 
 def _from_jsonl(text: str, kind: TaskKind, name: str) -> Examples:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -159,7 +159,8 @@ def _from_csv(
         try:
             targets.append(read(row[label_place].strip()))
         except ValueError as error:
-            raise InvalidField(f"{name}, line {line}: {label_column}: {error}") from error
+            where = f"{name}, line {line}: {label_column[:80]}"
+            raise InvalidField(f"{where}: not a number", param=name) from error
         texts.append(row[text_place])
     return _checked(texts, targets, kind, name)
 
@@ -168,7 +169,7 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     # A field as long as the whole file: the upload's own limit is the bound.
-    csv.field_size_limit(max(131_072, len(text)))
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:

@@ -6,7 +6,7 @@ grown old belonged to a process that is gone: it reads as failed, and says why.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import time
@@ -64,7 +64,7 @@ class JobStore:
         """
         path = self._root / f"{job_id}.json"
         try:
-            if not _ID.match(job_id):
+            if not _ID.fullmatch(job_id):
                 raise FileNotFoundError
             job = Job.model_validate_json(path.read_bytes())
             age = time.time() - path.stat().st_mtime
@@ -87,9 +87,9 @@ class JobStore:
     def _prune(self) -> None:
         files = sorted(self._root.glob("job-*.json"), key=_age_key)
         for path in files[: max(0, len(files) - KEEP + 1)]:
-            status = json.loads(path.read_bytes()).get("status")
-            if status in ("succeeded", "failed"):
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(NotFound):  # damaged, or gone since
+                if self.get(path.stem).status in ("succeeded", "failed"):
+                    path.unlink(missing_ok=True)
 
 
 def _age_key(path: Path) -> float:

@@ -167,5 +167,5 @@ def _labels(state: TaskState) -> tuple[str, ...]:
 
 
 def _rounded(values: NDArray[np.float32]) -> Any:
-    """Nested lists of floats with `DIGITS` decimals (rounded as doubles, or they would show more)."""
+    """Nested lists with `DIGITS` decimals; as doubles, since rounded float32s would show more."""
     return np.round(values.astype(np.float64), DIGITS).tolist()

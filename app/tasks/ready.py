@@ -10,6 +10,7 @@ import json
 import logging
 from pathlib import Path
 
+from app.errors import ApiError
 from app.tasks.registry import Registry
 from models.artifact import MANIFEST, ArtifactError, digest_file, digest_json
 from models.head_artifact import WEIGHTS, load_head
@@ -27,7 +28,8 @@ def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[
     """
     installed: dict[str, str] = json.loads(marks.read_text()) if marks.exists() else {}
     news = []
-    for folder in sorted(path for path in shipped.iterdir() if path.is_dir()):
+    whole = [p for p in shipped.iterdir() if all((p / f).is_file() for f in (MANIFEST, WEIGHTS))]
+    for folder in sorted(whole):
         name = folder.name
         digest = digest_json([digest_file(folder / file) for file in (MANIFEST, WEIGHTS)])
         if installed.get(name) == digest:
@@ -41,11 +43,11 @@ def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[
             continue
         try:
             manifest, head = load_head(folder)
-        except ArtifactError as error:
+            use = str((manifest.card or {}).get("use") or "") or None
+            registry.create(name, manifest.kind, list(manifest.labels), use, ready_made=True)
+        except (ArtifactError, ApiError) as error:
             logger.error("shipped head %s cannot be installed: %s", name, error)
             continue
-        description = str((manifest.card or {}).get("use") or "") or None
-        registry.create(name, manifest.kind, list(manifest.labels), description, ready_made=True)
         mine = known is not None and known.active is not None and _is_users(registry, name)
         version = registry.add_version(name, manifest, head)
         if not mine:

@@ -40,6 +40,8 @@ TASK_FILE = "task.json"
 POINTER = "active.json"
 VERSIONS = "versions"
 _NAME = re.compile(TASK_NAME)
+# What reading a damaged JSON file can raise: deep nesting and huge numbers have their own errors.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Registry:
         Raises:
             Conflict: it exists with another kind or other labels.
         """
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise InvalidField(f"a task's name must match {TASK_NAME}", param="task")
         if labels is not None and len(set(labels)) != len(labels):
             raise InvalidField("labels: each may stand there once", param="labels")
@@ -138,6 +140,7 @@ class Registry:
                 self._write_task(name, kind, known.labels, description, known.ready_made)
                 self.refresh()
             return False
+        self.refresh()  # forget a task of this name that another process deleted
         (folder / VERSIONS).mkdir(parents=True, exist_ok=True)
         self._write_task(name, kind, tuple(labels or ()), description, ready_made)
         sync_folder(self._root)
@@ -219,11 +222,11 @@ class Registry:
 
     def _names(self) -> list[str]:
         with os.scandir(self._root) as entries:
-            return sorted(e.name for e in entries if _NAME.match(e.name) and e.is_dir())
+            return sorted(e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir())
 
     def _numbers(self, name: str) -> list[int]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._root / name / VERSIONS) as e:
-            return sorted(int(entry.name) for entry in e if entry.name.isdigit())
+            return sorted(int(entry.name) for entry in e if entry.name.isdecimal())
         return []
 
     def _folder(self, name: str, version: int) -> Path:
@@ -252,9 +255,11 @@ class Registry:
             created_at = float(task["created_at"])
         except FileNotFoundError:
             return None  # being made, or gone since
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             logger.error("task %s is damaged and left out: %s", name, error)
             return None
+        if known is not None and known.created_at != created_at:
+            known = None  # deleted and made anew since: its version numbers mean others now
         versions = dict(known.versions) if known else {}
         numbers = self._numbers(name)
         for number in set(versions) - set(numbers):
@@ -289,7 +294,7 @@ class Registry:
             return int(json.loads((self._root / name / POINTER).read_bytes())["version"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             logger.error("the pointer of task %s is damaged: %s", name, error)
             return None
 
