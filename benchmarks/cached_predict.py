@@ -129,8 +129,10 @@ def add_tasks(data: Path) -> None:
         registry.activate(name, registry.add_version(name, manifest, head))
 
 
-def start_service(port: int, data: Path, core: int, **extra: str) -> subprocess.Popen[bytes]:
-    """The all-in-one service, pinned to a core."""
+def start_service(
+    port: int, data: Path, core: int | None = None, **extra: str
+) -> subprocess.Popen[bytes]:
+    """The all-in-one service, pinned to a core if one is given."""
     environment = {
         **os.environ,
         "POLYHEAD_PORT": str(port),
@@ -142,10 +144,11 @@ def start_service(port: int, data: Path, core: int, **extra: str) -> subprocess.
 
 
 def pinned(
-    core: int, command: list[str], environment: dict[str, str] | None = None
+    core: int | None, command: list[str], environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, env=environment)
-    os.sched_setaffinity(process.pid, {core})
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})
     return process
 
 

@@ -83,6 +83,7 @@ class ServiceProcess:
         self.http = httpx.Client(base_url=self.url, timeout=60)
 
     def start(self, *, wait: bool = True) -> ServiceProcess:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app"],

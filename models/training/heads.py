@@ -133,7 +133,7 @@ def _linear_multi_label(
             return OneVsRestClassifier(base).fit(x, y)
 
     def score(model: OneVsRestClassifier, x: Floats, y: NDArray[Any]) -> float:
-        return float(np.mean(model.predict(x) == y))
+        return float(np.mean(model.predict(x).reshape(y.shape) == y))
 
     strength = _choose_strength(signs, targets, fit, score, seed, stratify=False)
     model = fit(signs, targets, strength)

@@ -206,9 +206,7 @@ def test_what_cannot_be_trained_is_refused(service: ServiceProcess, task: str) -
 def test_hostile_uploads(
     service: ServiceProcess, task: str, filename: str, content: bytes, status: int
 ) -> None:
-    response = service.http.post(
-        f"/v1/tasks/{task}/versions", files={"file": (filename, content)}
-    )
+    response = service.http.post(f"/v1/tasks/{task}/versions", files={"file": (filename, content)})
     assert response.status_code == status, response.text
     assert response.json()["error"]["param"]
 

@@ -1,0 +1,78 @@
+"""What each process loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules loaded after running `code` in a process of its own."""
+    script = f"{code}\nimport sys; print(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+API = """
+from app.settings import Settings
+from app.main import create_app
+app = create_app(Settings(role="api", encoder_url="http://127.0.0.1:9", data_dir="unused"))
+app.openapi()
+import app.tasks.trainer
+"""
+
+
+def test_the_api_process_loads_no_torch() -> None:
+    loaded = loaded_after(API)
+    assert "fastapi" in loaded
+    assert loaded.isdisjoint({"torch", "transformers", "tokenizers", "sklearn", "scipy"})
+
+
+def test_the_client_loads_httpx_and_nothing_heavy() -> None:
+    loaded = loaded_after("import polyhead")
+    assert "httpx" in loaded
+    heavy = {"torch", "fastapi", "numpy", "pydantic", "pydantic_settings", "app", "models"}
+    assert loaded.isdisjoint(heavy)
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [("models", ("app", "polyhead")), ("app", ("polyhead",)), ("sdk/polyhead", ("app", "models"))],
+)
+def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        for name in imports_of(path):
+            assert name.split(".")[0] not in forbidden, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", ["app/encoding/queue.py", "app/cache/keys.py", "models/codes.py", "app/tasks/plans.py"]
+)
+def test_pure_modules_know_no_loop_and_no_device(path: str) -> None:
+    tops = {name.split(".")[0] for name in imports_of(ROOT / path)}
+    assert tops.isdisjoint({"asyncio", "torch", "time", "httpx", "redis"})
+
+
+def test_only_the_wiring_imports_what_bears_torch() -> None:
+    bearing = {"models.encoder", "models.pooling", "models.quantizer", "torch"}
+    for path in (ROOT / "app").rglob("*.py"):
+        if path.name != "wiring.py":
+            assert imports_of(path).isdisjoint(bearing), path

@@ -1,0 +1,86 @@
+"""The OpenAPI document and the routes agree; no route forgets its key."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import FastAPI
+
+from app.main import API_MAIN_PATH, ENCODER_MAIN_PATH
+from tests.conftest import ServiceProcess
+
+OPEN = {"/health", "/ready"}
+EXPECTED = {
+    ("post", "/v1/predict"),
+    ("post", "/v1/encode"),
+    ("post", "/v1/embeddings"),
+    ("get", "/v1/models"),
+    ("get", "/v1/tasks"),
+    ("get", "/v1/tasks/{task}"),
+    ("put", "/v1/tasks/{task}"),
+    ("delete", "/v1/tasks/{task}"),
+    ("post", "/v1/tasks/{task}/versions"),
+    ("get", "/v1/tasks/{task}/versions/{version}"),
+    ("post", "/v1/tasks/{task}/versions/{version}/activate"),
+    ("get", "/v1/jobs"),
+    ("get", "/v1/jobs/{job_id}"),
+    ("get", "/v1/stats"),
+    ("get", "/health"),
+    ("get", "/ready"),
+    ("get", "/info"),
+    ("get", "/metrics"),
+}
+
+
+def operations(document: dict) -> set[tuple[str, str]]:  # type: ignore[type-arg]
+    return {(method, path) for path, item in document["paths"].items() for method in item}
+
+
+def test_the_document_has_the_contract(service: ServiceProcess) -> None:
+    document = service.http.get("/openapi.json").json()
+    assert operations(document) == EXPECTED
+    for path in API_MAIN_PATH:
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert body["example"]
+        assert body["schema"]["properties"]
+    assert service.http.get("/docs").status_code == 200
+
+
+def test_examples_of_the_document_work(service: ServiceProcess) -> None:
+    document = service.http.get("/openapi.json").json()
+    for path in API_MAIN_PATH:
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert service.http.post(path, json=body["example"]).status_code == 200
+
+
+def test_every_route_needs_a_key() -> None:
+    """In process, without an encoder: keys are checked before anything else is touched."""
+    from types import SimpleNamespace
+
+    from starlette.testclient import TestClient
+
+    from app.auth import Keys
+    from app.main import create_api_app, create_encoder_app
+    from app.settings import Settings
+
+    settings = Settings(role="api", encoder_url="http://127.0.0.1:9")
+    for create, main_path in (
+        (create_api_app, API_MAIN_PATH),
+        (create_encoder_app, ENCODER_MAIN_PATH),
+    ):
+        app: FastAPI = create(settings)
+        app.state.services = SimpleNamespace(keys=Keys({"a-key-of-ours": "manage"}))
+        client = TestClient(app)  # no lifespan: not entered as a context
+        checked = set()
+        for method, path in operations(app.openapi()) | {("post", p) for p in main_path}:
+            if path in OPEN:
+                continue
+            concrete = re.sub(
+                r"{version}", "1", re.sub(r"{\w+}", "a", path.replace("{version}", "1"))
+            )
+            response = client.request(method, concrete, json={})
+            assert response.status_code == 401, (method, path, response.text)
+            checked.add(path)
+        assert checked
+    internal = TestClient(app).get("/internal/encoder")
+    assert internal.status_code == 401

@@ -1,0 +1,59 @@
+"""The code blocks of the documentation run, in order, against a real service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ServiceProcess
+
+ROOT = Path(__file__).parent.parent.parent
+BLOCK = re.compile(r"(<!-- not run: .*? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+PAGES = ["README.md", "docs/first-task.md"]
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and code of each block, but for those that say why they are not run."""
+    return [
+        (language, code)
+        for skipped, language, code in BLOCK.findall((ROOT / page).read_text())
+        if not skipped and language in ("bash", "python")
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_run(
+    page: str,
+    processes: Callable[..., ServiceProcess],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service = processes("all", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    names: dict[str, object] = {}
+    found = blocks(page)
+    assert found
+    for language, code in found:
+        code = code.replace("http://127.0.0.1:8080", service.url)
+        if language == "python":
+            exec(compile(code, page, "exec"), names)
+            continue
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "POLYHEAD_URL": service.url},
+            check=False,
+        )
+        assert run.returncode == 0, (code, run.stderr)
+        if "curl" in code and run.stdout.startswith("{"):
+            for line in run.stdout.strip().splitlines():
+                assert not json.loads(line).get("error"), (code, line)

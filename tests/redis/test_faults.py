@@ -1,0 +1,270 @@
+"""Real processes killed and started again while requests go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.test_tasks import rows, train
+from tests.conftest import ServiceProcess, ValkeyProcess, wait_for
+
+Start = Callable[..., ServiceProcess]
+
+
+class Load:
+    """Requests in the background, each answer checked against the first one for its text."""
+
+    def __init__(self, service: ServiceProcess, texts: list[str]) -> None:
+        self._service = service
+        self._texts = texts
+        self._expected = {text: self._ask(text) for text in texts}
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(4)]
+        self.answers = 0
+        self.wrong: list[str] = []
+        self.failed: list[str] = []
+        self.slowest = 0.0
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, text: str) -> Any:
+        (row,) = self._service.predict(text)["data"]
+        return row["predictions"]
+
+    def _run(self, number: int) -> None:
+        place = number
+        while not self._stop.is_set():
+            text = self._texts[place % len(self._texts)]
+            place += 1
+            started = time.monotonic()
+            try:
+                answer = self._ask(text)
+            except (AssertionError, httpx.HTTPError) as error:
+                self.failed.append(repr(error)[:300])
+                continue
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.answers += 1
+            if answer != self._expected[text]:
+                self.wrong.append(text)
+
+
+def texts(count: int, about: str) -> list[str]:
+    return [f"{about}, number {n}" for n in range(count)]
+
+
+def test_valkey_killed_and_restarted_under_load(
+    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+) -> None:
+    # No front cache: every request needs the server, or the encoder in its place.
+    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    with Load(service, texts(20, "the cache comes and goes")) as load:
+        for _ in range(2):
+            time.sleep(1.0)
+            answered = load.answers
+            valkey.kill()
+            wait_for(lambda: load.answers > answered + 20, 30, "answers without a cache")  # noqa: B023
+            valkey.start()
+            hits = service.metric("polyhead_cache_hits_total")
+            wait_for(
+                lambda: service.metric("polyhead_cache_hits_total") > hits + 20,  # noqa: B023
+                30,
+                "hits after the restart",
+            )
+    assert load.failed == []
+    assert load.wrong == []
+    assert service.metric("polyhead_cache_errors_total") > 0
+    print(f"{load.answers} answers, none failed or wrong, slowest {load.slowest * 1e3:.0f} ms")
+
+
+def test_a_frozen_valkey_costs_a_time_out_once_not_each_time(
+    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+) -> None:
+    import os
+    import signal
+
+    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    service.predict("hello")
+    assert valkey.process is not None
+    os.kill(valkey.process.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        for number in range(20):
+            service.predict(f"hello {number}")
+        elapsed = time.monotonic() - started
+    finally:
+        os.kill(valkey.process.pid, signal.SIGCONT)
+    # Two time-outs of 250 ms a try; twenty requests would have had 20 s of them.
+    assert elapsed < 8
+
+
+def test_values_that_are_not_ours_are_misses(
+    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+) -> None:
+    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    right = service.predict("poisoned or not")["data"][0]["predictions"]
+    (key,) = valkey.client.keys("ph1:*")
+    good = valkey.client.get(key)
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    for bad in (b"", b"x", good[:-1], good + b"\0", flipped, bytes(len(good))):
+        valkey.client.set(key, bad)
+        answer = service.predict("poisoned or not")
+        assert answer["usage"]["encoded"] == 1
+        assert answer["data"][0]["predictions"] == right
+    assert valkey.client.get(key) == good  # repaired by the last encode
+
+
+def test_one_activation_reaches_every_api_process_and_cached_texts_outlive_the_encoder(
+    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+) -> None:
+    encoder = processes("encoder", tmp_path / "encoder", REDIS_URL=valkey.url)
+    apis = [
+        processes(
+            "api",
+            tmp_path / "api",
+            REDIS_URL=valkey.url,
+            POLYHEAD_ENCODER_URL=encoder.url,
+            POLYHEAD_CACHE_FRONT_MB="0",
+        )
+        for _ in range(2)
+    ]
+    one, other = apis
+    # A text encoded through one api is a hit in the other.
+    assert one.predict("shared between processes")["usage"]["encoded"] == 1
+    assert other.predict("shared between processes")["usage"] | {"prompt_tokens": 0} == {
+        "prompt_tokens": 0,
+        "total_tokens": other.predict("shared between processes")["usage"]["total_tokens"],
+        "inputs": 1,
+        "cached": 1,
+        "encoded": 0,
+    }
+    full = other.http.post("/v1/embeddings", json={"input": "floats too", "precision": "full"})
+    assert (
+        len(full.json()["data"][0]["embedding"])
+        == other.http.get("/info").json()["encoder"]["bits"]
+    )
+
+    one.http.put("/v1/tasks/fruit", json={})
+    job = train(one, "fruit", examples=rows(60))
+    assert job["status"] == "succeeded", job
+    assert other.http.get(f"/v1/jobs/{job['id']}").json()["status"] == "succeeded"
+    started = time.monotonic()
+    wait_for(lambda: active(other) == 1, 2, "the other process's view of version 1")
+    seen_after = time.monotonic() - started
+    train(one, "fruit", examples=rows(60, seed=1))
+    other.http.post("/v1/tasks/fruit/versions/2/activate")
+    wait_for(lambda: active(one) == 2, 2, "the first process's view of version 2")
+    print(f"an activation was seen by the other process after {seen_after:.2f} s")
+
+    encoder.kill()
+    for api in apis:
+        assert api.predict("shared between processes")["usage"]["cached"] == 1
+        missed = api.http.post("/v1/predict", json={"inputs": "never seen before"})
+        assert missed.status_code == 503
+        assert int(missed.headers["retry-after"]) >= 1
+        assert missed.json()["error"]["code"] == "encoder_unavailable"
+        assert api.http.get("/ready").json()["encoder"] == "down"
+
+    # An api started while the encoder is down answers cached texts as well.
+    late = processes(
+        "api", tmp_path / "api", REDIS_URL=valkey.url, POLYHEAD_ENCODER_URL=encoder.url
+    )
+    assert late.predict("shared between processes")["usage"]["cached"] == 1
+    encoder.start()
+    wait_for(
+        lambda: late.http.post("/v1/predict", json={"inputs": "new"}).status_code == 200,
+        30,
+        "answers after the encoder's return",
+    )
+
+
+def active(api: ServiceProcess) -> int | None:
+    response = api.http.get("/v1/tasks/fruit")
+    return response.json().get("active_version")
+
+
+def test_everything_survives_kill_9(processes: Start, tmp_path: Path) -> None:
+    service = processes("all", tmp_path)
+    service.http.put("/v1/tasks/fruit", json={})
+    train(service, "fruit", examples=rows(60))
+    before = service.predict(texts(50, "kept"), tasks=["fruit"])
+    assert before["usage"]["encoded"] == 50
+    service.http.delete("/v1/tasks/emotion")
+    service.kill()
+
+    service.start()
+    after = service.predict(texts(50, "kept"), tasks=["fruit"])
+    assert after["usage"]["cached"] == 50
+    predictions = [[row["predictions"] for row in answer["data"]] for answer in (before, after)]
+    assert predictions[0] == predictions[1]
+    assert service.http.get("/v1/tasks/emotion").status_code == 404  # deleted stays deleted
+
+
+def test_the_embedded_valkey_is_restarted_when_killed(processes: Start, tmp_path: Path) -> None:
+    import redis
+
+    service = processes("all", tmp_path, POLYHEAD_CACHE_FRONT_MB="0")
+    service.predict(texts(20, "embedded"))
+    socket = tmp_path / "data" / "valkey" / "valkey.sock"
+    client = redis.Redis(unix_socket_path=str(socket))
+    pid = client.info("server")["process_id"]
+    import os
+    import signal
+
+    os.kill(pid, signal.SIGKILL)
+    assert service.predict(texts(20, "embedded"))["usage"]["inputs"] == 20
+    wait_for(lambda: service.http.get("/ready").json()["cache"] == "up", 10, "the new Valkey")
+    assert service.predict(texts(20, "embedded"))["usage"]["cached"] == 20
+    assert client.info("server")["process_id"] != pid
+
+
+def test_one_process_a_data_directory(processes: Start, tmp_path: Path) -> None:
+    processes("all", tmp_path)
+    second = ServiceProcess("all", tmp_path)
+    with pytest.raises(RuntimeError, match="in use by another process"):
+        second.start()
+    assert second.process is not None
+    assert second.process.wait(10) != 0
+
+
+def test_keys_and_scopes(valkey: ValkeyProcess, processes: Start, tmp_path: Path) -> None:
+    keys = {"predict": "predict-key-1", "manage": "manage-key-1"}
+    service = processes(
+        "all",
+        tmp_path,
+        REDIS_URL=valkey.url,
+        POLYHEAD_API_KEYS=",".join(f"{scope}:{key}" for scope, key in keys.items()),
+    )
+
+    def status(method: str, path: str, key: str | None) -> int:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        body = {"inputs": "a"} if path == "/v1/predict" else {}
+        return service.http.request(method, path, json=body, headers=headers).status_code
+
+    for method, path in (("POST", "/v1/predict"), ("GET", "/v1/tasks"), ("GET", "/metrics")):
+        assert status(method, path, None) == 401
+        assert status(method, path, "wrong-key-12345") == 401
+        assert status(method, path, "") == 401
+        assert status(method, path, keys["predict"]) == 200
+        assert status(method, path, keys["manage"]) == 200
+    assert status("PUT", "/v1/tasks/mine", keys["predict"]) == 403
+    assert status("PUT", "/v1/tasks/mine", keys["manage"]) == 201
+    assert status("GET", "/health", None) == 200
+    log = service.log.read_text()
+    assert not any(key in log for key in (*keys.values(), "wrong-key-12345"))
+    response = service.http.get("/v1/tasks")
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json()["error"]["code"] == "invalid_api_key"
