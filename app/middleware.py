@@ -103,8 +103,9 @@ class Envelope:
         requests.inc()
         if status >= 400:
             self._metrics.errors.labels(str(status)).inc()
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("%s %d %.1f ms %s", route, status, seconds * 1e3, request_id.decode())
+        level = logging.INFO if status >= 400 else logging.DEBUG
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s %d %.1f ms %s", route, status, seconds * 1e3, request_id.decode())
 
 
 def _read_headers(scope: Scope) -> tuple[bytes, int | None]:

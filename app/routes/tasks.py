@@ -100,6 +100,12 @@ async def train(task: Name, request: Request, services: Services) -> Job:
     else:
         body = await json_body(TrainRequest)(request)
         order = await asyncio.to_thread(_order_from_json, state, body)
+    rows = len(order.train) + len(order.test or ())
+    if rows > services.settings.max_examples:
+        raise InvalidField(
+            f"examples: {rows} are over the limit of {services.settings.max_examples}",
+            param="examples",
+        )
     return await services.trainer.submit(order)
 
 

@@ -6,6 +6,7 @@ and a newer shipped head becomes a new version, activated unless the user's own 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 from pathlib import Path
@@ -26,6 +27,14 @@ def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[
         shipped: a folder of head artifacts, one a task.
         marks: file that remembers what was installed.
     """
+    marks.parent.mkdir(parents=True, exist_ok=True)
+    with marks.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # api processes that share the folder start together
+        return _install(registry, shipped, marks)
+
+
+def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
+    registry.refresh()
     installed: dict[str, str] = json.loads(marks.read_text()) if marks.exists() else {}
     news = []
     whole = [p for p in shipped.iterdir() if all((p / f).is_file() for f in (MANIFEST, WEIGHTS))]
@@ -54,7 +63,6 @@ def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[
             registry.activate(name, version)
         installed[name] = digest
         news.append(name)
-    marks.parent.mkdir(parents=True, exist_ok=True)
     temporary = marks.with_suffix(".tmp")
     temporary.write_text(json.dumps(installed, indent=1))
     temporary.replace(marks)

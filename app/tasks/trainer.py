@@ -86,7 +86,7 @@ class Trainer:
         if self._workers:
             for process in list((self._workers._processes or {}).values()):
                 process.terminate()
-            self._workers.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
     async def _run(self, job: Job, order: TrainingOrder) -> None:
         stamping = asyncio.create_task(self._stamp(job.id))
