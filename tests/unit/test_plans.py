@@ -1,0 +1,200 @@
+"""app.tasks.plans: which heads answer, and how, against one head at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import Conflict, NotFound
+from app.tasks.plans import DIGITS, MAX_PLANS, obstacle, plan_for
+from app.tasks.registry import Snapshot, TaskState
+from models.codes import Codes
+from models.head_artifact import HeadManifest
+from models.head_runtime import Head, HeadStack, LinearHead, MLPHead, TaskKind
+
+BITS = 16
+State = Callable[..., TaskState]
+
+
+def random_head(outputs: int, seed: int = 0, *, mlp: bool = False) -> Head:
+    rng = np.random.default_rng(seed)
+
+    def linear(width: int, height: int) -> LinearHead:
+        weight = rng.normal(size=(width, height)).astype(np.float32)
+        return LinearHead(weight, rng.normal(size=height).astype(np.float32))
+
+    if not mlp:
+        return linear(BITS, outputs)
+    hidden = linear(BITS, 4)
+    return MLPHead(hidden.weight, hidden.bias, linear(4, outputs))
+
+
+@pytest.fixture
+def state(make_manifest: Callable[..., HeadManifest]) -> State:
+    """A task whose version 3 is active."""
+
+    def make(
+        name: str,
+        kind: TaskKind = "single_label",
+        labels: tuple[str, ...] = ("a", "b", "c"),
+        *,
+        head: Head | None = None,
+        active: int | None = 3,
+        encoder: str = "f1",
+        bits: int = BITS,
+    ) -> TaskState:
+        manifest = make_manifest(kind=kind, labels=labels, bits=bits, encoders={encoder: {}})
+        return TaskState(
+            name=name,
+            kind=kind,
+            labels=labels,
+            description=None,
+            ready_made=False,
+            created_at=0.0,
+            versions=MappingProxyType({3: manifest}),
+            active=active,
+            head=None if active is None else head or random_head(len(labels), len(name)),
+        )
+
+    return make
+
+
+def snapshot(*states: TaskState) -> Snapshot:
+    return Snapshot(MappingProxyType({state.name: state for state in states}))
+
+
+def expected_answer(state: TaskState, code: bytes, with_scores: bool) -> Mapping[str, Any]:
+    """The reference: one head, one code."""
+    assert state.head is not None
+    array = np.frombuffer(code, dtype=np.uint8)[None]
+    [scores] = HeadStack([state.head], [state.kind]).scores(array).astype(float)
+    answer: dict[str, Any] = {"version": 3}
+    if state.kind == "regression":
+        return answer | {"value": pytest.approx(scores[0], abs=1e-5)}
+    if state.kind == "single_label":
+        best = int(np.argmax(scores))
+        answer |= {"label": state.labels[best], "score": pytest.approx(scores[best], abs=1e-5)}
+    else:
+        chosen = [name for name, p in zip(state.labels, scores, strict=True) if p > 0.5]
+        answer |= {"labels": chosen}
+    if with_scores:
+        by_label = dict(zip(state.labels, scores, strict=True))
+        answer |= {"scores": {label: pytest.approx(p, abs=1e-5) for label, p in by_label.items()}}
+    return answer
+
+
+@pytest.mark.parametrize("with_scores", [False, True])
+@pytest.mark.parametrize("kinds", [("single_label",) * 4, ("single_label", "multi_label") * 2])
+@pytest.mark.parametrize("regression", [False, True])
+def test_predictions_equal_those_of_each_head_alone(
+    state: State,
+    random_codes: Callable[..., Codes],
+    with_scores: bool,
+    kinds: tuple[TaskKind, ...],
+    regression: bool,
+) -> None:
+    states = [
+        state(f"t{n}", kind, tuple("abcdef"[: n + 2]), head=random_head(n + 2, n, mlp=n % 2 == 0))
+        for n, kind in enumerate(kinds)
+    ]
+    if regression:
+        states.insert(1, state("size", "regression", ("value",)))
+    codes = [row.tobytes() for row in random_codes(12, BITS)]
+    plan = plan_for(snapshot(*states), None, "f1", BITS)
+    answers = plan.predict(codes, with_scores)
+    assert len(answers) == len(codes)
+    for code, answer in zip(codes, answers, strict=True):
+        assert list(answer) == [one.name for one in states]
+        for one in states:
+            assert answer[one.name] == expected_answer(one, code, with_scores)
+
+
+def test_scores_are_rounded(state: State, random_codes: Callable[..., Codes]) -> None:
+    plan = plan_for(snapshot(state("t")), ["t"], "f1", BITS)
+    [answer] = plan.predict([random_codes(1, BITS).tobytes()], True)
+    scores = [answer["t"]["score"], *answer["t"]["scores"].values()]
+    assert all(score == round(score, DIGITS) for score in scores)
+    assert any(score != round(score, DIGITS - 1) for score in scores)
+
+
+def test_a_tie_goes_to_the_first_label(state: State) -> None:
+    head = LinearHead(np.zeros((BITS, 3), np.float32), np.zeros(3, np.float32))
+    plan = plan_for(snapshot(state("t", head=head)), ["t"], "f1", BITS)
+    [answer] = plan.predict([bytes(BITS // 8)], False)
+    assert answer["t"] == {"label": "a", "score": 0.333333, "version": 3}
+
+
+def test_asked_tasks_come_in_the_asked_order_and_once(state: State) -> None:
+    plan = plan_for(snapshot(state("a"), state("b"), state("c")), ["c", "a", "c"], "f1", BITS)
+    [answer] = plan.predict([bytes(BITS // 8)], False)
+    assert list(answer) == ["c", "a"]
+    assert plan.skipped == ()
+
+
+def test_all_tasks_leave_out_those_that_cannot_answer_and_say_why(state: State) -> None:
+    plan = plan_for(
+        snapshot(
+            state("good"),
+            state("idle", active=None),
+            state("foreign", encoder="f2"),
+            state("wide", bits=32),
+        ),
+        None,
+        "f1",
+        BITS,
+    )
+    [answer] = plan.predict([bytes(BITS // 8)], False)
+    assert list(answer) == ["good"]
+    reasons = {one["task"]: one["reason"] for one in plan.skipped}
+    assert reasons.keys() == {"idle", "foreign", "wide"}
+    assert "no active version" in reasons["idle"]
+    assert "f1" in reasons["foreign"]
+    assert "f2" in reasons["foreign"]
+
+
+def test_without_any_usable_task_answers_are_empty(state: State) -> None:
+    plan = plan_for(snapshot(state("idle", active=None)), None, "f1", BITS)
+    assert plan.predict([b"xx", b"yy"], True) == [{}, {}]
+    assert plan_for(snapshot(), None, "f1", BITS).predict([b"xx"], False) == [{}]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"active": None}, {"encoder": "f2"}, {"bits": 32}], ids=lambda fields: str(fields)
+)
+def test_an_asked_task_that_cannot_answer_is_a_conflict(
+    state: State, fields: dict[str, Any]
+) -> None:
+    one = state("t", **fields)
+    assert obstacle(one, "f1", BITS) is not None
+    with pytest.raises(Conflict, match="'t'") as caught:
+        plan_for(snapshot(state("fine"), one), ["fine", "t"], "f1", BITS)
+    assert caught.value.code == "head_not_usable"
+
+
+def test_an_unknown_task_is_not_found_and_its_name_is_cut(state: State) -> None:
+    with pytest.raises(NotFound) as caught:
+        plan_for(snapshot(state("t")), ["t", "x" * 5000], "f1", BITS)
+    assert len(caught.value.message) < 120
+
+
+def test_plans_are_kept_with_their_snapshot_and_bounded(state: State) -> None:
+    snap = snapshot(*(state(f"t{n}") for n in range(MAX_PLANS + 5)))
+    first = plan_for(snap, ["t0"], "f1", BITS)
+    assert plan_for(snap, ["t0"], "f1", BITS) is first
+    assert plan_for(snap, None, "f1", BITS) is not first
+    for number in range(MAX_PLANS + 5):
+        plan_for(snap, [f"t{number}"], "f1", BITS)
+    assert len(snap.plans) == MAX_PLANS
+    assert plan_for(snap, ["t0"], "f1", BITS) is not first
+    assert not snapshot(state("t0")).plans
+
+
+def test_a_plan_of_one_encoder_is_not_taken_for_another(state: State) -> None:
+    snap = snapshot(state("t"))
+    plan_for(snap, ["t"], "f1", BITS)
+    with pytest.raises(Conflict):
+        plan_for(snap, ["t"], "f2", BITS)
