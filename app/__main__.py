@@ -40,6 +40,7 @@ def main() -> None:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=20,
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,

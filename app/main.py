@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.formparsers import MultiPartParser
+from starlette.types import Receive, Scope, Send
 
 from app import __version__, wiring
 from app.errors import install_error_handlers
@@ -49,6 +50,20 @@ ERRORS = {
     429: "Overloaded: nothing was queued.",
     503: "The encoder is unavailable.",
 }
+
+
+class Service(FastAPI):
+    """FastAPI with our envelope and main path around its own stack, not inside it."""
+
+    envelope: Envelope
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.envelope(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's own stack: everything that is not on the main path."""
+        await super().__call__(scope, receive, send)
 
 
 def create_api_app(settings: Settings) -> FastAPI:
@@ -93,7 +108,7 @@ def _create(
             gc.freeze()
             yield
 
-    app = FastAPI(
+    app = Service(
         title="Polyhead",
         version=__version__,
         summary="Encode a text once, answer many tasks from its cached binary code.",
@@ -107,11 +122,10 @@ def _create(
     for router in routers:
         app.include_router(router)
     install_error_handlers(app)
-    app.add_middleware(MainPath, handlers=main_path)
-    app.add_middleware(
-        Envelope,
-        metrics=metrics,
-        max_body_bytes=settings.max_body_bytes,
-        max_upload_bytes=settings.max_upload_bytes,
+    app.envelope = Envelope(
+        MainPath(app.framework, main_path),
+        metrics,
+        settings.max_body_bytes,
+        settings.max_upload_bytes,
     )
     return app

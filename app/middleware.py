@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import TooLarge, error_response
-from app.metrics import Metrics
+from app.metrics import Metrics, Tally
 
 logger = logging.getLogger("app.access")
 
@@ -37,7 +37,7 @@ class Envelope:
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
         self._durations: dict[str, Any] = {}
-        self._requests: dict[tuple[str, int], Any] = {}
+        self._requests: dict[tuple[str, int], Tally] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,7 +98,7 @@ class Envelope:
         duration.observe(seconds)
         requests = self._requests.get((route, status))
         if requests is None:
-            requests = self._metrics.requests.labels(route, str(status))
+            requests = self._metrics.tally(self._metrics.requests.labels(route, str(status)))
             self._requests[(route, status)] = requests
         requests.inc()
         if status >= 400:

@@ -97,19 +97,19 @@ async def stats(services: Services) -> dict[str, Any]:
     """What this process has done since it started."""
     counted = services.metrics
     counted.settle()
-    hits, misses = value_of(counted.cache_hits), value_of(counted.cache_misses)
+    hits, misses = counted.cache_hits.value, counted.cache_misses.value
     return {
         "cache": {
             "up": services.cache.is_up,
-            "hits": int(hits),
-            "misses": int(misses),
+            "hits": hits,
+            "misses": misses,
             "hit_ratio": round(hits / (hits + misses), 6) if hits + misses else None,
             "errors": int(value_of(counted.cache_errors)),
         },
         "encoder": {
             "passes": int(value_of(counted.encoder_passes)),
             "batches": int(value_of(counted.encoder_batches)),
-            "passes_saved": int(value_of(counted.passes_saved)),
+            "passes_saved": counted.passes_saved.value,
             "queued_texts": int(value_of(counted.queued_texts)),
         },
         "predictions": int(value_of(counted.predictions)),

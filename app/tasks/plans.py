@@ -168,4 +168,4 @@ def _labels(state: TaskState) -> tuple[str, ...]:
 
 def _rounded(values: NDArray[np.float32]) -> Any:
     """Nested lists with `DIGITS` decimals; as doubles, since rounded float32s would show more."""
-    return np.round(values.astype(np.float64), DIGITS).tolist()
+    return values.astype(np.float64).round(DIGITS).tolist()

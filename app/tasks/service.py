@@ -12,6 +12,7 @@ from app.encoding.protocol import TextEncoder
 from app.errors import BadRequest, InvalidField
 from app.metrics import Metrics
 from app.schemas import PredictRequest
+from app.tasks.head_queue import HeadQueue
 from app.tasks.lookup import Lookup
 from app.tasks.plans import Plan, plan_for
 from app.tasks.registry import Registry
@@ -29,6 +30,7 @@ class PredictionService:
     # Texts answered by each set of tasks, not yet in the metric: one dict entry a request, where
     # a counter a task would cost more than the heads do.
     _answered: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _heads: HeadQueue = field(default_factory=HeadQueue)
 
     def __post_init__(self) -> None:
         self.metrics.before_exposition.append(self._count_tasks)
@@ -47,7 +49,8 @@ class PredictionService:
             looked = await self.lookup.texts(inputs, call, truncate=request.truncate)
         if looked.info.fingerprint != info.fingerprint:  # the encoder changed in between
             plan = self._plan(request.tasks, looked.info.fingerprint, looked.info.bits)
-        predictions = plan.predict([stored.code for stored in looked.codes], request.scores)
+        codes = [stored.code for stored in looked.codes]
+        predictions = await self._heads.predict(plan, codes, request.scores)
         self._count(plan, len(looked.codes), looked.encoded)
         answer: dict[str, Any] = {
             "object": "list",
