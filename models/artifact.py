@@ -66,11 +66,14 @@ class EncoderManifest:
         if data.get("format") != ENCODER_FORMAT:
             raise ArtifactError(f"expected format {ENCODER_FORMAT}, found {data.get('format')!r}")
         try:
+            layers = data["layers"]
+            if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
+                raise TypeError("layers must be a list of integers")
             return cls(
                 name=str(data["name"]),
                 backbone=str(data["backbone"]),
                 pooling=str(data["pooling"]),
-                layers=tuple(int(layer) for layer in data["layers"]),
+                layers=tuple(layers),
                 max_tokens=int(data["max_tokens"]),
                 prompt=str(data.get("prompt", "")),
                 description=str(data.get("description", "")),

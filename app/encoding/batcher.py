@@ -233,14 +233,8 @@ class Batcher:
             task.add_done_callback(self._batches.discard)
 
     async def _forward(self, batch: Batch[_Entry]) -> None:
-        rows = [entry.tokens.ids for entry in batch.entries if entry.tokens is not None]
-        embeddings = any(entry.key[1] for entry in batch.entries)
-        loop = asyncio.get_running_loop()
-        started = time.perf_counter()
         try:
-            encoded = await loop.run_in_executor(
-                self._device_thread, self._encoder.forward, rows, batch.length, embeddings
-            )
+            done = await self._encode_batch(batch)
         except Exception as error:
             logger.exception("a forward pass failed")
             failure = EncoderUnavailable(
@@ -249,29 +243,44 @@ class Batcher:
             for entry in batch.entries:
                 self._fail(entry, failure)
             return
+        stored = {e.key[0]: one.stored for e, one in zip(batch.entries, done, strict=True)}
+        try:
+            await self._cache.set_many(self._info.fingerprint, stored)
+        # Whatever the cache does, waiters get their codes.
+        except (Exception, asyncio.CancelledError):
+            logger.exception("writing to the cache failed")
+        for entry, one in zip(batch.entries, done, strict=True):
+            self._in_flight.pop(entry.key, None)
+            if not entry.future.done():
+                entry.future.set_result(one)
+
+    async def _encode_batch(self, batch: Batch[_Entry]) -> list[_Encoded]:
+        """One pass on the device thread; what it gives, entry by entry."""
+        tokens = [entry.tokens for entry in batch.entries if entry.tokens is not None]
+        embeddings = any(entry.key[1] for entry in batch.entries)
+        rows = [one.ids for one in tokens]
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        try:
+            encoded = await loop.run_in_executor(
+                self._device_thread, self._encoder.forward, rows, batch.length, embeddings
+            )
         finally:
             self._device_slots.release()
         seconds = time.perf_counter() - started
         self._observe(batch, seconds, started)
-        codes = encoded.codes
-        floats = encoded.embeddings
-        stored = [
-            StoredCode(codes[row].tobytes(), len(rows[row]), entry.tokens.truncated)
-            for row, entry in enumerate(batch.entries)
-            if entry.tokens is not None
+        floats = [None] * len(rows) if encoded.embeddings is None else list(encoded.embeddings)
+        return [
+            _Encoded(
+                stored=StoredCode(code.tobytes(), len(one.ids), one.truncated),
+                embedding=embedding if entry.key[1] else None,
+                queue_s=started - entry.queued_at,
+                inference_s=seconds,
+            )
+            for entry, one, code, embedding in zip(
+                batch.entries, tokens, encoded.codes, floats, strict=True
+            )
         ]
-        by_digest = {e.key[0]: s for e, s in zip(batch.entries, stored, strict=True)}
-        try:
-            await self._cache.set_many(self._info.fingerprint, by_digest)
-        # Whatever the cache does, waiters get their codes.
-        except (Exception, asyncio.CancelledError):
-            logger.exception("writing to the cache failed")
-        for row, entry in enumerate(batch.entries):
-            self._in_flight.pop(entry.key, None)
-            if not entry.future.done():
-                embedding = floats[row] if floats is not None and entry.key[1] else None
-                waited = started - entry.queued_at
-                entry.future.set_result(_Encoded(stored[row], embedding, waited, seconds))
 
     def _observe(self, batch: Batch[_Entry], seconds: float, started: float) -> None:
         self._admission.record(batch.tokens, seconds)

@@ -18,6 +18,7 @@ from models.head_artifact import MAX_LABELS
 
 LABEL_SEPARATOR = "|"  # between the labels of one multi-label row of a CSV
 MAX_LABEL_CHARS = 256
+MAX_VALUE = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,8 @@ def _from_csv(
     for wanted in (text_column, label_column):
         if columns.count(wanted) != 1:
             raise InvalidField(
-                f"{name}: needs one column {wanted[:80]!r}, the header has "
-                f"{[column[:40] for column in columns[:10]]}",
+                f"{name}: needs one column {wanted[:80]!r} in its header, which has "
+                f"{len(columns)} columns",
                 param=name,
             )
     text_place, label_place = columns.index(text_column), columns.index(label_column)
@@ -195,6 +196,10 @@ def _checked(texts: list[str], targets: list[Any], kind: TaskKind, name: str) ->
         if kind == "regression":
             if not np.isfinite(target):
                 raise InvalidField(f"{name}[{place}]: the value is not finite", param=name)
+            if abs(target) > MAX_VALUE:
+                raise InvalidField(
+                    f"{name}[{place}]: the value is not within ±{MAX_VALUE:g}", param=name
+                )
             continue
         for label in [target] if kind == "single_label" else target:
             if not label or len(label) > MAX_LABEL_CHARS:

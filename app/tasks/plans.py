@@ -78,7 +78,9 @@ class Plan:
         for task, place, score in zip(self.tasks, best, best_scores, strict=True):
             columns = scores[task.start : task.stop]
             if task.kind == "regression":
-                answers[task.name] = {"value": score, "version": task.version}
+                # Significant digits, all that a float32 has: a unit may be small.
+                value = float(f"{columns[0]:.9g}")
+                answers[task.name] = {"value": value, "version": task.version}
                 continue
             if task.kind == "single_label":
                 answer = {"label": task.labels[place - task.start], "score": score}

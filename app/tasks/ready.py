@@ -35,7 +35,7 @@ def install_ready_heads(registry: Registry, shipped: Path, marks: Path) -> list[
 
 def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
     registry.refresh()
-    installed: dict[str, str] = json.loads(marks.read_text()) if marks.exists() else {}
+    installed = _read_marks(marks)
     news = []
     whole = [p for p in shipped.iterdir() if all((p / f).is_file() for f in (MANIFEST, WEIGHTS))]
     for folder in sorted(whole):
@@ -67,6 +67,19 @@ def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
     temporary.write_text(json.dumps(installed, indent=1))
     temporary.replace(marks)
     return news
+
+
+def _read_marks(marks: Path) -> dict[str, str]:
+    try:
+        value = json.loads(marks.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        logger.error("%s is damaged: shipped heads are installed anew", marks.name)
+        return {}
+    return value
 
 
 def _is_users(registry: Registry, name: str) -> bool:

@@ -133,11 +133,15 @@ class Registry:
         folder = self._root / name
         task_file = folder / TASK_FILE
         if task_file.exists():
-            known = self._reread(name)
+            try:
+                known = self._reread(name)
+            except NotFound:
+                raise Conflict(f"task {name!r} is damaged on disk; delete it first") from None
             if known.kind != kind or (labels and known.labels and list(known.labels) != labels):
                 raise Conflict(f"task {name!r} exists with another kind or other labels")
-            if description is not None and description != known.description:
-                self._write_task(name, kind, known.labels, description, known.ready_made)
+            wanted = (tuple(labels or known.labels), description or known.description)
+            if wanted != (known.labels, known.description):
+                self._write_task(name, kind, *wanted, known.ready_made)
                 self.refresh()
             return False
         self.refresh()  # forget a task of this name that another process deleted
@@ -154,7 +158,8 @@ class Registry:
             NotFound: there is none.
         """
         folder = self._root / name
-        self._reread(name)
+        if not _NAME.fullmatch(name):
+            raise NotFound(f"no task {name[:80]!r}", param="task", code="task_not_found")
         grave = self._root / f".deleted-{uuid.uuid4().hex}"
         try:
             folder.rename(grave)

@@ -23,6 +23,8 @@ from models.head_runtime import ClassWeight, Head, HeadKind, LinearHead, MLPHead
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 SEARCH_ROWS = 8_000
 HIDDEN_UNITS = 128
+EARLY_STOPPING_ROWS = 2_000
+EARLY_STOPPING_SMALLEST = 20  # two of each class in the tenth that is held back
 Floats = NDArray[np.float32]
 
 
@@ -104,19 +106,23 @@ def _linear_classifier(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model = fit(signs, targets, strength)
+    unfinished = any(issubclass(one.category, ConvergenceWarning) for one in caught)
     weight, bias = _spread_classes(model.coef_.T, model.intercept_, present, outputs)
     return TrainedHead(
         LinearHead(weight, bias),
         {"C": strength, "iterations": int(np.max(model.n_iter_))},
-        ["the optimiser stopped before it converged"] if caught else [],
+        ["the optimiser stopped before it converged"] if unfinished else [],
     )
 
 
 def _mlp_classifier(
     signs: Floats, targets: NDArray[Any], present: NDArray[Any], outputs: int, seed: int
 ) -> TrainedHead:
-    model = _mlp(MLPClassifier, len(targets), seed)
-    model.fit(signs, targets)
+    smallest = int(np.unique(targets, return_counts=True)[1].min())
+    model = _mlp(MLPClassifier, len(targets), seed, smallest)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(signs, targets)
     weight, bias = _spread_classes(model.coefs_[1], model.intercepts_[1], present, outputs)
     return _mlp_head(model, LinearHead(weight, bias))
 
@@ -221,14 +227,16 @@ def _spread_classes(
     return full_weight, full_bias
 
 
-def _mlp(estimator: type[Any], rows: int, seed: int) -> Any:
+def _mlp(estimator: type[Any], rows: int, seed: int, smallest: int = 0) -> Any:
+    """An unfitted MLP. `smallest`: rows of the rarest class; stopping early holds some back."""
     return estimator(
         hidden_layer_sizes=(HIDDEN_UNITS,),
         alpha=1e-2,
-        learning_rate_init=5e-4,
-        batch_size=min(256, max(1, rows)),
+        learning_rate_init=1e-3,
+        # Small batches where there are few rows, or there are too few steps to learn anything.
+        batch_size=min(rows, 256, max(16, rows // 32)),
         max_iter=60,
-        early_stopping=rows >= 200,
+        early_stopping=rows >= EARLY_STOPPING_ROWS and smallest >= EARLY_STOPPING_SMALLEST,
         n_iter_no_change=5,
         random_state=seed,
     )

@@ -115,18 +115,25 @@ def split_rows(
     held = max(MIN_TEST_ROWS, round(len(first) * options.test_fraction))
     held = min(held, len(first) - 1)
     stratify = None
+    free = np.arange(len(first))  # the groups that may be held out
     if data.kind == "single_label":
-        classes, sizes = np.unique(targets, return_counts=True)
-        if sizes.min() >= 2 and held >= len(classes) and len(first) - held >= len(classes):
-            stratify = targets
-        else:
+        # A label's only row teaches; held out, it could not even be answered.
+        _, label, sizes = np.unique(targets, return_inverse=True, return_counts=True)
+        free = free[sizes[label] >= 2]
+        classes = int((sizes >= 2).sum())
+        held = min(held, len(free) - 1)
+        if held < 1:
+            raise ValueError("no label has two different texts, so none can be held out")
+        if held >= classes and len(free) - held >= classes:
+            stratify = targets[free]
+        if stratify is None or len(free) < len(first):
             notes.append("too few rows of some labels to hold out some of each")
     from sklearn.model_selection import train_test_split  # see fit_and_evaluate
 
-    train_groups, _ = train_test_split(
-        np.arange(len(first)), test_size=held, random_state=options.seed, stratify=stratify
+    _, test_groups = train_test_split(
+        free, test_size=held, random_state=options.seed, stratify=stratify
     )
-    in_train = np.isin(group.reshape(-1), train_groups)
+    in_train = ~np.isin(group.reshape(-1), test_groups)
     return everything[in_train], everything[~in_train], notes
 
 

@@ -308,3 +308,8 @@ class TestLabels:
         assert target_array(multi, "multi_label", ["a", "b"]).tolist() == [[1, 1], [0, 0], [0, 1]]
         values = target_array(Examples(["t"] * 2, [1.5, -2]), "regression", ["value"])
         assert (values.dtype, values.tolist()) == (np.float64, [1.5, -2.0])
+
+
+def test_values_have_a_bound() -> None:
+    """Past it the products of training overflow, and the head would be of NaNs."""
+    assert "within" in refusal(InvalidField, "text,label\na,1e200\n", "regression")

@@ -20,6 +20,8 @@ from models.head_runtime import (
     LinearHead,
     MLPHead,
     TaskKind,
+    exact_grid,
+    fold_signs,
     head_from_tensors,
 )
 from models.training import heads as training
@@ -255,3 +257,48 @@ BAD_TENSORS: dict[str, dict[str, Any]] = {
 def test_bad_tensors_are_refused(case: str) -> None:
     with pytest.raises(ArtifactError):
         head_from_tensors(BAD_TENSORS[case], 8, 2)
+
+
+class TestExactness:
+    """Answers do not depend on how many rows share a product, to the last bit."""
+
+    @pytest.mark.parametrize("outputs", [2, 7, 45, 300])
+    def test_scores_are_the_same_in_any_batch(self, outputs: int) -> None:
+        random = np.random.default_rng(outputs)
+        bits = 512
+        linear = LinearHead(
+            random.normal(0, 0.1, (bits, outputs)).astype(np.float32),
+            random.normal(0, 1, outputs).astype(np.float32),
+        )
+        mlp = MLPHead(
+            random.normal(0, 0.1, (bits, 64)).astype(np.float32),
+            random.normal(0, 1, 64).astype(np.float32),
+            LinearHead(
+                random.normal(0, 0.3, (64, outputs)).astype(np.float32),
+                random.normal(0, 1, outputs).astype(np.float32),
+            ),
+        )
+        stack = HeadStack([linear, mlp], ["single_label", "single_label"])
+        codes = random.integers(0, 256, (64, bits // 8)).astype(np.uint8)
+        alone = np.concatenate([stack.scores(codes[i : i + 1]) for i in range(64)])
+        for size in (2, 3, 16, 33, 64):
+            parts = [stack.scores(codes[i : i + size]) for i in range(0, 64, size)]
+            np.testing.assert_array_equal(np.concatenate(parts), alone)
+
+    def test_logits_equal_sums_in_doubles(self) -> None:
+        random = np.random.default_rng(0)
+        weight = random.normal(0, 0.1, (1536, 5)).astype(np.float32)
+        bias = random.normal(0, 1, 5).astype(np.float32)
+        folded_weight, folded_bias = fold_signs(weight, bias)
+        bits = random.integers(0, 2, (100, 1536)).astype(np.float32)
+        exact = bits.astype(np.float64) @ folded_weight.astype(np.float64) + folded_bias
+        np.testing.assert_array_equal(bits @ folded_weight + folded_bias, exact)
+        # and the grid is too fine to matter: within 1e-3 of the weights as they were trained
+        signs = 2.0 * bits.astype(np.float64) - 1.0
+        np.testing.assert_allclose(exact, signs @ weight + bias, atol=1e-3)
+
+    def test_grid_is_a_power_of_two_that_leaves_room_for_the_bound(self) -> None:
+        bound = np.array([0.0, 1e-30, 0.7, 50.0, 1e6])
+        grid = exact_grid(bound)
+        np.testing.assert_array_equal(np.log2(grid), np.round(np.log2(grid)))
+        assert (bound / grid <= 2**23).all()

@@ -155,7 +155,6 @@ def test_a_folder_with_a_name_that_no_task_can_have_stops_nothing(home: Home) ->
     assert home.install() == ["topic"]
 
 
-@pytest.mark.xfail(strict=True, reason="a damaged marks file keeps the service from starting")
 def test_damaged_marks_do_not_stop_the_start(home: Home) -> None:
     home.ship("mood")
     home.install()

@@ -118,7 +118,6 @@ class TestOneRegistry:
         with pytest.raises(Conflict, match="mood"):
             registry.create("mood", kind, labels, None)
 
-    @pytest.mark.xfail(strict=True, reason="labels of a second PUT are dropped without a word")
     def test_labels_put_on_a_task_without_any_are_kept(self, registry: Registry) -> None:
         registry.create("mood", "single_label", None, None)
         registry.create("mood", "single_label", ["a", "b"], None)
@@ -404,9 +403,6 @@ class TestDamage:
         registry.create("unfinished", "regression", None, None)
         assert registry.snapshot.get("unfinished").kind == "regression"
 
-    @pytest.mark.xfail(
-        strict=True, reason="only by hand can a damaged task be removed", raises=NotFound
-    )
     def test_a_damaged_task_can_be_deleted(self, served: Path) -> None:
         (served / "hurt" / TASK_FILE).write_bytes(b"{")
         Registry(served).delete("hurt")
