@@ -21,7 +21,7 @@ def machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "features": [flag for flag in wanted if flag in flags],
         "memory_gib": round(memory / 2**30, 1),
         "python": platform.python_version(),
