@@ -15,6 +15,7 @@ from typing import cast, get_args
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -140,6 +141,8 @@ def digest_backbone(model: torch.nn.Module, tokenizer: Tokenizer, path: Path) ->
     else:
         state = hashlib.sha256()
         for name, tensor in sorted(model.state_dict().items()):
+            if name.startswith("pooler."):
+                continue  # not used, and random where the checkpoint has none
             state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             state.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
         parts = [state.hexdigest()]
@@ -171,18 +174,27 @@ class Encoder:
     ) -> None:
         # One tokenizing thread; the cores belong to the backbone.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         path = resolve_backbone(manifest.backbone)
         self.device = choose_device(device)
         self._dtype = choose_dtype(dtype, self.device)
         try:
             config = AutoConfig.from_pretrained(path)
             # Never pickles, never remote code: only safetensors are read.
-            model = AutoModel.from_pretrained(
-                path, config=config, dtype=torch.float32, use_safetensors=True
+            model, loading = AutoModel.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
             )
             self._tokenizer = _load_tokenizer(path)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"cannot load backbone {manifest.backbone!r}: {error}") from error
+        # A pooler on top is never used here; any other weight that is missing would be random.
+        missing = {key for key in loading["missing_keys"] if not key.startswith("pooler.")}
+        if missing:
+            raise ArtifactError(f"backbone {manifest.backbone!r} lacks weights: {min(missing)}, …")
         limit = _position_limit(config)
         if manifest.max_tokens > limit:
             raise ArtifactError(f"max_tokens {manifest.max_tokens} is over the model's {limit}")
@@ -207,7 +219,7 @@ class Encoder:
             max_tokens=manifest.max_tokens,
             device=_device_name(self.device),
             profile=profile,
-            buckets=(*buckets, -(-manifest.max_tokens // 16) * 16),
+            buckets=(*buckets, min(limit, -(-manifest.max_tokens // 16) * 16)),
         )
 
     @classmethod
