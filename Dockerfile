@@ -99,7 +99,8 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     find hiredis httptools uvloop -type f -name '*.so' -exec strip --strip-debug {} +; \
     # The training worker's. That they still import is tried here, once.
     OPENBLAS_NUM_THREADS=1 /opt/venv/bin/python -B -c \
-      'import sklearn.linear_model, sklearn.metrics, sklearn.neural_network'
+      'import sklearn.linear_model, sklearn.metrics, sklearn.neural_network'; \
+    rm fastapi_offline/static/redoc.standalone.js
 
 
 FROM api-packages AS api-venv

@@ -17,6 +17,7 @@ from app.main_path import Handler, MainPath
 from app.metrics import Metrics
 from app.middleware import Envelope
 from app.routes import embeddings, encode, internal, jobs, operations, predict, tasks
+from app.routes.docs import add_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
 
@@ -113,12 +114,15 @@ def _create(
         version=__version__,
         summary="Encode a text once, answer many tasks from its cached binary code.",
         lifespan=lifespan,
+        docs_url=None,  # our own, see add_docs
+        redoc_url=None,
         responses={
             status: {"model": ErrorResponse, "description": text} for status, text in ERRORS.items()
         },
     )
     # Uploads stay in memory, bounded by max_upload_mb: texts are never written to disk.
     MultiPartParser.spool_max_size = settings.max_upload_bytes + 1
+    add_docs(app)
     for router in routers:
         app.include_router(router)
     install_error_handlers(app)

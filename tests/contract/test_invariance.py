@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from models.codes import hamming
 
@@ -26,6 +27,7 @@ def token_rows(encoder: Any) -> list[np.ndarray]:
     return rows
 
 
+@pytest.mark.timeout(1200)  # minutes of one core, by intention
 def test_codes_are_the_same_alone_and_in_any_batch(encoder: Any) -> None:
     rows = token_rows(encoder)
     buckets = encoder.info.buckets

@@ -43,7 +43,16 @@ def test_the_document_has_the_contract(service: ServiceProcess) -> None:
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert body["example"]
         assert body["schema"]["properties"]
-    assert service.http.get("/docs").status_code == 200
+
+
+def test_the_docs_page_asks_nobody_else(service: ServiceProcess) -> None:
+    page = service.http.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/")
+        assert service.http.get(link).status_code == 200
 
 
 def test_examples_of_the_document_work(service: ServiceProcess) -> None:
@@ -53,11 +62,11 @@ def test_examples_of_the_document_work(service: ServiceProcess) -> None:
         assert service.http.post(path, json=body["example"]).status_code == 200
 
 
-def test_every_route_needs_a_key() -> None:
+async def test_every_route_needs_a_key() -> None:
     """In process, without an encoder: keys are checked before anything else is touched."""
     from types import SimpleNamespace
 
-    from starlette.testclient import TestClient
+    import httpx
 
     from app.auth import Keys
     from app.main import create_api_app, create_encoder_app
@@ -70,7 +79,8 @@ def test_every_route_needs_a_key() -> None:
     ):
         app: FastAPI = create(settings)
         app.state.services = SimpleNamespace(keys=Keys({"a-key-of-ours": "manage"}))
-        client = TestClient(app)  # no lifespan: not entered as a context
+        transport = httpx.ASGITransport(app=app)  # which runs no lifespan
+        client = httpx.AsyncClient(transport=transport, base_url="http://test")
         checked = set()
         for method, path in operations(app.openapi()) | {("post", p) for p in main_path}:
             if path in OPEN:
@@ -78,9 +88,8 @@ def test_every_route_needs_a_key() -> None:
             concrete = re.sub(
                 r"{version}", "1", re.sub(r"{\w+}", "a", path.replace("{version}", "1"))
             )
-            response = client.request(method, concrete, json={})
+            response = await client.request(method, concrete, json={})
             assert response.status_code == 401, (method, path, response.text)
             checked.add(path)
         assert checked
-    internal = TestClient(app).get("/internal/encoder")
-    assert internal.status_code == 401
+    assert (await client.get("/internal/encoder")).status_code == 401
