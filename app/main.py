@@ -62,6 +62,19 @@ class Service(FastAPI):
         scope["app"] = self
         await self.envelope(scope, receive, send)
 
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's document, with the bearer keys in it."""
+        if not self.openapi_schema:
+            document = super().openapi()
+            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+            schemes["key"] = {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "POLYHEAD_API_KEYS",
+            }
+            document["security"] = [{"key": []}, {}]
+        return super().openapi()
+
     async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI's own stack: everything that is not on the main path."""
         await super().__call__(scope, receive, send)

@@ -39,6 +39,7 @@ def operations(document: dict) -> set[tuple[str, str]]:  # type: ignore[type-arg
 def test_the_document_has_the_contract(service: ServiceProcess) -> None:
     document = service.http.get("/openapi.json").json()
     assert operations(document) == EXPECTED
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path in API_MAIN_PATH:
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert body["example"]
