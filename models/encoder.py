@@ -6,7 +6,6 @@ whatever its batch-mates are: that keeps its code the same alone and in any batc
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,17 +23,23 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from models.artifact import (
     ArtifactError,
     EncoderManifest,
-    digest_file,
     digest_json,
     read_manifest,
     resolve_backbone,
 )
 from models.codes import Codes
+from models.identity import (
+    BUCKETS,
+    choose_device,
+    choose_dtype,
+    device_name,
+    digest_backbone,
+    fingerprint_of,
+    profile_name,
+)
 from models.pooling import PoolingKind, pool_layers
 from models.quantizer import SignQuantizer
 
-# Multiples of 16: the CPU kernels give a row the same bits at any batch size for these.
-BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 QUANTIZER_WEIGHTS = "quantizer.safetensors"
 # RoBERTa and its kin number positions from padding_idx + 1.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text"}
@@ -75,78 +80,6 @@ class EncoderInfo:
     device: str
     profile: str
     buckets: tuple[int, ...]
-
-
-def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA when there is a card, else the CPU."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bf16 where the hardware multiplies it natively, else fp32.
-
-    Raises:
-        ValueError: `dtype` is none of auto, bf16, fp32.
-    """
-    known = {"bf16": torch.bfloat16, "fp32": torch.float32}
-    if dtype != "auto":
-        if dtype not in known:
-            raise ValueError(f"unknown dtype {dtype!r}; known: auto, bf16, fp32")
-        return known[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capability = torch.backends.cpu.get_cpu_capability()
-    has_bf16 = capability.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if has_bf16 else torch.float32
-
-
-def profile_name(device: torch.device, dtype: torch.dtype) -> str:
-    """The numeric profile, part of the fingerprint: such as `torch-cpu-bf16`."""
-    short = {torch.bfloat16: "bf16", torch.float32: "fp32"}[dtype]
-    return f"torch-{device.type}-{short}"
-
-
-def fingerprint_of(
-    manifest: EncoderManifest, profile: str, backbone_digest: str, quantizer_digest: str
-) -> str:
-    """Fingerprint, 32 hex characters: whatever decides a code is in here, and nothing else.
-
-    Args:
-        manifest: names and descriptions are left out; they decide nothing.
-        profile: see `profile_name`.
-        backbone_digest: see `digest_backbone`.
-        quantizer_digest: digest of the thresholds.
-    """
-    return digest_json(
-        {
-            "backbone": backbone_digest,
-            "quantizer": quantizer_digest,
-            "pooling": manifest.pooling,
-            "layers": list(manifest.layers),
-            "max_tokens": manifest.max_tokens,
-            "prompt": manifest.prompt,
-            "profile": profile,
-            "buckets": list(BUCKETS),
-        }
-    )[:32]
-
-
-def digest_backbone(model: torch.nn.Module, tokenizer: Tokenizer, path: Path) -> str:
-    """Digest of weights and tokenizer: of the files when local, of the loaded state when not."""
-    files = [path / "model.safetensors", path / "config.json"]
-    if all(file.is_file() for file in files):
-        parts = [digest_file(file) for file in files]
-    else:
-        state = hashlib.sha256()
-        for name, tensor in sorted(model.state_dict().items()):
-            if name.startswith("pooler."):
-                continue  # not used, and random where the checkpoint has none
-            state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            state.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
-        parts = [state.hexdigest()]
-    return digest_json([parts, digest_json(tokenizer.to_str())])
 
 
 class Encoder:
@@ -217,7 +150,7 @@ class Encoder:
             fingerprint=fingerprint_of(manifest, profile, backbone_digest, quantizer_digest),
             bits=self._quantizer.bits,
             max_tokens=manifest.max_tokens,
-            device=_device_name(self.device),
+            device=device_name(self.device),
             profile=profile,
             buckets=(*buckets, min(limit, -(-manifest.max_tokens // 16) * 16)),
         )
@@ -345,7 +278,3 @@ def _position_limit(config: object) -> int:
     if getattr(config, "model_type", "") in OFFSET_POSITIONS:
         positions -= int(getattr(config, "pad_token_id", 1) or 0) + 1
     return positions
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

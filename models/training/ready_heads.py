@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from models.artifact import EncoderManifest, read_manifest
 from models.codes import Codes
-from models.encoder import Encoder, fingerprint_of
+from models.encoder import Encoder
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import HeadStack
+from models.identity import fingerprint_of
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.encode import encode_texts
 from models.training.heads import train_head

@@ -72,7 +72,7 @@ def test_pure_modules_know_no_loop_and_no_device(path: str) -> None:
 
 
 def test_only_the_wiring_imports_what_bears_torch() -> None:
-    bearing = {"models.encoder", "models.pooling", "models.quantizer", "torch"}
+    bearing = {"models.encoder", "models.identity", "models.pooling", "models.quantizer", "torch"}
     for path in (ROOT / "app").rglob("*.py"):
         if path.name != "wiring.py":
             assert imports_of(path).isdisjoint(bearing), path

@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import encoder as module
+from models import identity as module
 from models.artifact import ArtifactError, EncoderManifest
 from models.codes import pack_bits
-from models.encoder import Encoder, choose_dtype, fingerprint_of, pad_rows, profile_name
+from models.encoder import Encoder, pad_rows
+from models.identity import choose_dtype, fingerprint_of, profile_name
 
 MANIFEST = EncoderManifest("name", "backbone", layers=(-2, -1), max_tokens=64)
 CPU = torch.device("cpu")
