@@ -63,7 +63,11 @@ class Metrics:
             "polyhead_cache_errors", "Cache failures and bad values, each a miss.", ["reason"]
         )
         self.encoder_passes = self._counter(
-            "polyhead_encoder_passes", "Texts that went through the encoder."
+            "polyhead_encoder_passes", "Texts that went through this process's encoder."
+        )
+        self.texts_encoded = self._tally(
+            "polyhead_texts_encoded",
+            "Texts that this process's requests had encoded, here or in an encoder process.",
         )
         self.encoder_batches = self._counter("polyhead_encoder_batches", "Forward passes run.")
         self.passes_saved = self._tally(

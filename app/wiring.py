@@ -93,7 +93,9 @@ async def _api_parts(
         names = await asyncio.to_thread(install_ready_heads, registry, settings.ready_heads, marks)
         if names:
             logger.info("installed ready tasks: %s", ", ".join(names))
-    lookup = Lookup(cache, encoder, Limits(settings.max_inputs, settings.max_text_kb * 1024))
+    lookup = Lookup(
+        cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
+    )
     jobs = JobStore(settings.data_dir / "jobs")
     trainer = Trainer(registry, jobs, lookup, max_jobs=settings.max_jobs)
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))

@@ -107,8 +107,7 @@ async def stats(services: Services) -> dict[str, Any]:
             "errors": int(value_of(counted.cache_errors)),
         },
         "encoder": {
-            "passes": int(value_of(counted.encoder_passes)),
-            "batches": int(value_of(counted.encoder_batches)),
+            "passes": counted.texts_encoded.value,
             "passes_saved": counted.passes_saved.value,
             "queued_texts": int(value_of(counted.queued_texts)),
         },

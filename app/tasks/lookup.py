@@ -14,6 +14,7 @@ from app.cache.keys import StoredCode, digest_texts
 from app.call import Call
 from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, TextEncoder
 from app.errors import BadRequest, EncoderUnavailable, InvalidField, NotFound, TooLarge
+from app.metrics import Metrics
 
 ATTEMPTS = 3
 
@@ -58,9 +59,12 @@ Attempt = Callable[[EncoderInfo, list[str], Call], Awaitable[Looked]]
 class Lookup:
     """Finds or makes the codes of texts."""
 
-    def __init__(self, cache: CodeCache, encoder: TextEncoder, limits: Limits) -> None:
+    def __init__(
+        self, cache: CodeCache, encoder: TextEncoder, metrics: Metrics, limits: Limits
+    ) -> None:
         self._cache = cache
         self._encoder = encoder
+        self._metrics = metrics
         self._limits = limits
 
     async def texts(
@@ -139,7 +143,7 @@ class Lookup:
             return Looked(info, digests, codes, cached, 0)
         missing = {d: text for d, text, hit in zip(digests, texts, cached, strict=True) if not hit}
         result = await call.guarded(self._encoder.encode(list(missing.values()), list(missing)))
-        _note(result, call)
+        self._note(result, call)
         made = dict(zip(missing, result.codes, strict=True))
         codes = [
             made[digest] if stored is None else stored
@@ -153,7 +157,7 @@ class Lookup:
         result = await call.guarded(
             self._encoder.encode(list(distinct.values()), list(distinct), embeddings=True)
         )
-        _note(result, call)
+        self._note(result, call)
         assert result.embeddings is not None
         place = {digest: number for number, digest in enumerate(distinct)}
         return Looked(
@@ -164,6 +168,12 @@ class Lookup:
             result.encoded,
             [result.embeddings[place[digest]] for digest in digests],
         )
+
+    def _note(self, result: EncodeResult, call: Call) -> None:
+        self._metrics.texts_encoded.inc(result.encoded)
+        call.add("tokenization", result.timing.tokenization)
+        call.add("queue", result.timing.queue)
+        call.add("inference", result.timing.inference)
 
 
 def check_texts(inputs: str | list[str], limits: Limits, name: str = "inputs") -> list[str]:
@@ -207,9 +217,3 @@ def _refuse_truncated(looked: Looked) -> None:
                 param=f"inputs[{place}]",
                 code="text_too_long",
             )
-
-
-def _note(result: EncodeResult, call: Call) -> None:
-    call.add("tokenization", result.timing.tokenization)
-    call.add("queue", result.timing.queue)
-    call.add("inference", result.timing.inference)
