@@ -19,7 +19,12 @@ def main() -> None:
         # Names and reasons, never values: a value may be a key.
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
-            print(f"settings: {name}: {problem['msg']}".replace(": : ", ": "), file=sys.stderr)
+            print(
+                f"settings: {name}: {problem['msg']}".replace(": : ", ": ").replace(
+                    "Value error, ", ""
+                ),
+                file=sys.stderr,
+            )
         sys.exit(2)
     # Heads are small products: threads of numpy would cost more than they give, and they would
     # take the encoder's cores. Before numpy is imported.
