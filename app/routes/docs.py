@@ -12,17 +12,21 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 ASSETS = "/docs/assets"
 
 
 def add_docs(app: FastAPI) -> None:
-    """Give `app` (made with `docs_url=None`) its page at /docs."""
+    """Give `app` (made with `docs_url=None`) its page at /docs, and lead / there."""
     spec = importlib.util.find_spec("fastapi_offline")
     assert spec is not None
     assert spec.origin is not None
     app.mount(ASSETS, StaticFiles(directory=Path(spec.origin).parent / "static"))
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
