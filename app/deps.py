@@ -128,6 +128,10 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 def documented(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """OpenAPI's part for a body read by `json_body`."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    DEFINITIONS.update(schema.pop("$defs", {}))
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+# Schemas that documented bodies refer to; the app puts them among the document's components.
+DEFINITIONS: dict[str, Any] = {}

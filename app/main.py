@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, wiring
+from app.deps import DEFINITIONS
 from app.errors import install_error_handlers
 from app.main_path import Handler, MainPath
 from app.metrics import Metrics
@@ -66,8 +67,9 @@ class Service(FastAPI):
         """FastAPI's document, with the bearer keys in it."""
         if not self.openapi_schema:
             document = super().openapi()
-            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes["key"] = {
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(DEFINITIONS)
+            components.setdefault("securitySchemes", {})["key"] = {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "POLYHEAD_API_KEYS",

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import __version__
 from app.deps import EncoderParts, Services, requires
@@ -71,7 +71,7 @@ async def info(services: EncoderParts) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: EncoderParts) -> Response:
     """Prometheus metrics."""
     return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

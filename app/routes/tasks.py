@@ -39,6 +39,20 @@ EXAMPLE: dict[str, Any] = {
     ],
     "head": "linear",
 }
+TRAIN_BODY = documented(TrainRequest, EXAMPLE)
+TRAIN_BODY["requestBody"]["content"]["multipart/form-data"] = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "CSV or JSONL."},
+            "test_file": {"type": "string", "format": "binary"},
+            "text_column": {"type": "string", "default": "text"},
+            "label_column": {"type": "string", "default": "label"},
+            **TrainOptions.model_json_schema()["properties"],
+        },
+    }
+}
 
 
 @router.get("/tasks", dependencies=[PREDICT])
@@ -89,7 +103,7 @@ async def delete_task(task: Name, services: Services) -> TaskDeleted:
     "/tasks/{task}/versions",
     dependencies=[MANAGE],
     status_code=202,
-    openapi_extra=documented(TrainRequest, EXAMPLE),
+    openapi_extra=TRAIN_BODY,
 )
 async def train(task: Name, request: Request, services: Services) -> Job:
     """Train a head from labelled texts: JSON, or multipart with a CSV or JSONL `file`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from fastapi import FastAPI
@@ -55,6 +56,15 @@ def test_the_docs_page_asks_nobody_else(service: ServiceProcess) -> None:
     for link in links:
         assert link.startswith("/")
         assert service.http.get(link).status_code == 200
+
+
+def test_every_reference_of_the_document_leads_somewhere(service: ServiceProcess) -> None:
+    text = service.http.get("/openapi.json").text
+    schemas = json.loads(text)["components"]["schemas"]
+    references = set(re.findall(r'"\$ref":\s*"([^"]+)"', text))
+    assert "#/components/schemas/Example" in references
+    for reference in references:
+        assert reference.removeprefix("#/components/schemas/") in schemas
 
 
 def test_examples_of_the_document_work(service: ServiceProcess) -> None:
