@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,9 +10,10 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.formparsers import MultiPartParser
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, wiring
+from app.cache.embedded import DataDirInUse
 from app.deps import DEFINITIONS
 from app.errors import install_error_handlers
 from app.main_path import Handler, MainPath
@@ -21,6 +23,7 @@ from app.routes import embeddings, encode, internal, jobs, operations, predict, 
 from app.routes.docs import add_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
+from models.artifact import ArtifactError
 
 ServicesFactory = Callable[[Settings, Metrics], AbstractAsyncContextManager[Any]]
 
@@ -58,10 +61,23 @@ class Service(FastAPI):
     """FastAPI with our envelope and main path around its own stack, not inside it."""
 
     envelope: Envelope
+    start_failure: str | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
+        if scope["type"] == "lifespan":
+            send = self._plain_failure(send)
         await self.envelope(scope, receive, send)
+
+    def _plain_failure(self, send: Send) -> Send:
+        """Say why the service cannot start in one line where it is known, without a traceback."""
+
+        async def plain(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed" and self.start_failure:
+                message["message"] = f"cannot start: {self.start_failure}"
+            await send(message)
+
+        return plain
 
     def openapi(self) -> dict[str, Any]:
         """FastAPI's document, with the bearer keys in it."""
@@ -116,8 +132,13 @@ def _create(
     metrics = Metrics()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services(settings, metrics) as parts:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                parts = await stack.enter_async_context(services(settings, metrics))
+            except (ArtifactError, DataDirInUse) as error:
+                app.start_failure = str(error)
+                raise
             app.state.services = parts
             # What start-up made stays: the collector need not walk torch's objects ever again.
             gc.collect()

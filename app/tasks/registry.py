@@ -246,7 +246,8 @@ class Registry:
             except FileNotFoundError:
                 stamp.append(None)
             else:
-                stamp.append((status.st_mtime_ns, status.st_ino, status.st_size))
+                # Links too: a folder gains one with each version, should two fall into one tick.
+                stamp.append((status.st_mtime_ns, status.st_ino, status.st_size, status.st_nlink))
         return tuple(stamp)
 
     def _read(self, name: str, known: TaskState | None) -> TaskState | None:

@@ -235,6 +235,8 @@ def test_one_process_a_data_directory(processes: Start, tmp_path: Path) -> None:
         second.start()
     assert second.process is not None
     assert second.process.wait(10) != 0
+    assert "cannot start" in second.log.read_text()
+    assert "Traceback" not in second.log.read_text()
 
 
 def test_keys_and_scopes(valkey: ValkeyProcess, processes: Start, tmp_path: Path) -> None:
