@@ -36,7 +36,8 @@ def test_too_much_at_once_is_refused_before_it_is_queued(service: ServiceProcess
 
     def ask(number: int) -> tuple[int, str | None]:
         texts = [f"{uuid.uuid4().hex} {number} {n}" for n in range(800)]
-        response = service.http.post("/v1/predict", json={"inputs": texts, "tasks": ["humour"]})
+        body = {"inputs": texts, "tasks": ["humour"]}
+        response = service.http.post("/v1/predict", json=body, timeout=240)  # slow machines, too
         return response.status_code, response.headers.get("retry-after")
 
     with ThreadPoolExecutor(10) as pool:  # 8,000 texts, where 4,096 may be in the house
