@@ -61,7 +61,6 @@ class RemoteEncoder:
         self._memory = memory
         self._info = _recall(memory)
         self._asked_at = float("-inf")
-        self._up = False
 
     async def info(self) -> EncoderInfo:
         """The encoder as last seen; asked anew when that is a while ago.
