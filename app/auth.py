@@ -20,11 +20,6 @@ class Keys:
     def __init__(self, keys: dict[str, str]) -> None:
         self._scopes = [(_digest(key.encode()), SCOPES[scope]) for key, scope in keys.items()]
 
-    @property
-    def needed(self) -> bool:
-        """Whether callers need a key at all."""
-        return bool(self._scopes)
-
     def check(self, authorization: str | None, scope: str) -> None:
         """Let a caller through or not.
 
@@ -32,7 +27,7 @@ class Keys:
             Unauthorized: no key, or none of ours.
             Forbidden: the key lacks the scope.
         """
-        if not self.needed:
+        if not self._scopes:
             return
         kind, _, key = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not key:

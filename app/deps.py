@@ -23,6 +23,8 @@ from app.tasks.service import PredictionService
 from app.tasks.trainer import Trainer
 
 Body = TypeVar("Body", bound=BaseModel)
+# Schemas that documented bodies refer to; the app puts them among the document's components.
+DEFINITIONS: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -90,29 +92,21 @@ async def read_body(request: Request) -> bytes:
     Raises:
         Disconnected: the caller hung up in the middle.
     """
-    message = await request.receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        whole: bytes = message.get("body", b"")
-        return whole
     parts = []
-    while message["type"] == "http.request":
+    while (message := await request.receive())["type"] == "http.request":
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
-        message = await request.receive()
     raise Disconnected("the caller hung up before its body was there")
 
 
-async def open_call(
-    request: Request, model: type[Body], scope: str = "predict"
-) -> tuple[Body, Any, Call]:
-    """Key checked, body read, clock started: what the handlers on the main path need.
+async def open_call(request: Request, model: type[Body]) -> tuple[Body, Any, Call]:
+    """Key checked for predict, body read, clock started: what the handlers on the main path need.
 
     One plain call instead of four dependencies (see app/main_path.py).
     """
     services: EncoderServices = request.scope["app"].state.services
-    if services.keys.needed:
-        services.keys.check(request.headers.get("authorization"), scope)
+    services.keys.check(request.headers.get("authorization"), "predict")
     return await read_json(request, model), services, Call(request)
 
 
@@ -131,7 +125,3 @@ def documented(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any
     DEFINITIONS.update(schema.pop("$defs", {}))
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-# Schemas that documented bodies refer to; the app puts them among the document's components.
-DEFINITIONS: dict[str, Any] = {}

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, StringConstraints
 
+from models.head_runtime import ClassWeight, HeadKind, TaskKind
+
 TASK_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TaskName = Annotated[str, StringConstraints(pattern=TASK_NAME)]
 CodeKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-TaskKind = Literal["single_label", "multi_label", "regression"]
-HeadKind = Literal["linear", "mlp"]
 Inputs = StrictStr | list[StrictStr]
 
 
@@ -69,7 +69,7 @@ class TrainOptions(Request):
     )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Held out when no test is given.")
     seed: int = Field(0, ge=0, lt=2**32)
-    class_weight: Literal["balanced"] | None = None
+    class_weight: ClassWeight = None
 
 
 class TrainRequest(TrainOptions):

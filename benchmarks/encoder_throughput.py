@@ -23,7 +23,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 from sentence_transformers import SentenceTransformer
 
 from app.settings import DEFAULT_ENCODER
@@ -44,7 +43,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=768)
     arguments = parser.parse_args()
-    torch.set_num_threads(torch.get_num_threads())
     pool = texts(arguments.data, arguments.rounds * arguments.texts)
     encoder = Encoder.load(DEFAULT_ENCODER, device="cpu")
     encoder.warm_up()

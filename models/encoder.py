@@ -27,9 +27,9 @@ from models.artifact import (
     read_manifest,
     resolve_backbone,
 )
+from models.buckets import BUCKETS
 from models.codes import Codes
 from models.identity import (
-    BUCKETS,
     choose_device,
     choose_dtype,
     device_name,

@@ -19,6 +19,7 @@ from models.codes import Codes, Floats, unpack_bits
 TaskKind = Literal["single_label", "multi_label", "regression"]
 HeadKind = Literal["linear", "mlp"]
 ClassWeight = Literal["balanced"] | None
+MULTI_LABEL_THRESHOLD = 0.5  # a label is given where its probability is above
 
 
 @dataclass(frozen=True, slots=True)

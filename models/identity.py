@@ -9,9 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from models.artifact import EncoderManifest, digest_file, digest_json
-
-# Padded lengths. Multiples of 16: the CPU kernels give a row the same bits at any batch size then.
-BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+from models.buckets import BUCKETS
 
 
 def choose_device(device: str) -> torch.device:

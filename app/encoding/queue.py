@@ -11,6 +11,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from models.buckets import bucket_for
+
 Entry = TypeVar("Entry", bound=Hashable)
 
 
@@ -63,10 +65,7 @@ class BucketQueue(Generic[Entry]):
         Raises:
             ValueError: none does.
         """
-        for bucket in self._buckets:
-            if bucket >= length:
-                return bucket
-        raise ValueError(f"{length} tokens are over the longest bucket, {self._buckets[-1]}")
+        return bucket_for(length, self._buckets)
 
     def push(self, entry: Entry, length: int) -> None:
         """Queue an entry of `length` tokens."""

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ import orjson
 from app.cache.keys import StoredCode
 from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, EncodeTiming
 from app.errors import EncoderUnavailable, Overloaded
+from app.files import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -191,8 +191,6 @@ def _recall(memory: Path) -> EncoderInfo | None:
 def _remember(memory: Path, info: EncoderInfo) -> None:
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(info)))
-        temporary.replace(memory)
+        replace_file(memory, json.dumps(asdict(info)).encode())
     except OSError as error:
         logger.warning("cannot remember the encoder: %s", error.strerror)

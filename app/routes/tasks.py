@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from app.deps import Services, documented, json_body, requires
+from app.deps import Services, documented, json_body, read_json, requires
 from app.errors import InvalidField
 from app.schemas import (
     TASK_NAME,
@@ -112,7 +112,7 @@ async def train(task: Name, request: Request, services: Services) -> Job:
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         order = await _order_from_upload(state, request)
     else:
-        body = await json_body(TrainRequest)(request)
+        body = await read_json(request, TrainRequest)
         order = await asyncio.to_thread(_order_from_json, state, body)
     rows = len(order.train) + len(order.test or ())
     if rows > services.settings.max_examples:
@@ -126,7 +126,7 @@ async def train(task: Name, request: Request, services: Services) -> Job:
 @router.get("/tasks/{task}/versions/{version}", dependencies=[PREDICT])
 async def get_version(task: Name, version: Number, services: Services) -> Version:
     """One head version with its report."""
-    await asyncio.to_thread(services.registry.version, task, version)
+    await asyncio.to_thread(services.registry.refresh)
     return describe_version(services.registry.snapshot.get(task), version)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.errors import NotFound
 from app.schemas import Task, Version, VersionSummary
 from app.tasks.registry import TaskState
 from models.head_artifact import HeadManifest
@@ -33,9 +32,7 @@ def describe_version(state: TaskState, number: int) -> Version:
     Raises:
         NotFound: the task has no such version.
     """
-    manifest = state.versions.get(number)
-    if manifest is None:
-        raise NotFound(f"task {state.name!r} has no version {number}", code="version_not_found")
+    manifest = state.version(number)
     return Version(
         task=state.name,
         version=number,

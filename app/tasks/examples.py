@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from app.errors import BadRequest, InvalidField, from_validation
-from app.schemas import Example, TaskKind
+from app.schemas import Example
 from models.head_artifact import MAX_LABELS
+from models.head_runtime import TaskKind
 
 LABEL_SEPARATOR = "|"  # between the labels of one multi-label row of a CSV
 MAX_LABEL_CHARS = 256

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.errors import NotFound
+from app.files import replace_file
 from app.schemas import ErrorBody, Job
 
 STALE_AFTER_S = 15.0
@@ -47,10 +48,7 @@ class JobStore:
 
     def save(self, job: Job) -> None:
         """Replace the job's file."""
-        path = self._root / f"{job.id}.json"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(job.model_dump_json())
-        temporary.replace(path)
+        replace_file(self._root / f"{job.id}.json", job.model_dump_json().encode())
 
     def stamp(self, job_id: str) -> None:
         """Say that the job is still being worked on."""

@@ -107,9 +107,7 @@ class Lookup:
             raise InvalidField(_too_many("keys", len(keys), self._limits), param="keys")
         info = await self._encoder.info()
         digests = [bytes.fromhex(key) for key in keys]
-        started = time.perf_counter()
-        found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
-        call.add("cache", time.perf_counter() - started)
+        found = await self._find(info, digests, call)
         codes = [stored for stored in found if stored is not None]
         if len(codes) < len(found):
             place = found.index(None)
@@ -132,11 +130,17 @@ class Lookup:
                 continue
         raise EncoderUnavailable("the encoder keeps changing", retry_after=2)
 
-    async def _find_or_encode(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:
-        digests = digest_texts(info.fingerprint, texts)
+    async def _find(
+        self, info: EncoderInfo, digests: list[bytes], call: Call
+    ) -> list[StoredCode | None]:
         started = time.perf_counter()
         found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
         call.add("cache", time.perf_counter() - started)
+        return found
+
+    async def _find_or_encode(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:
+        digests = digest_texts(info.fingerprint, texts)
+        found = await self._find(info, digests, call)
         cached = [stored is not None for stored in found]
         codes = [stored for stored in found if stored is not None]
         if len(codes) == len(found):

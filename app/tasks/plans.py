@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from app.errors import Conflict
 from app.tasks.registry import Snapshot, TaskState
 from models.codes import stack_codes
-from models.head_runtime import HeadStack, TaskKind
+from models.head_runtime import MULTI_LABEL_THRESHOLD, HeadStack, TaskKind
 
 MAX_PLANS = 64
-MULTI_LABEL_THRESHOLD = 0.5
 DIGITS = 6  # of scores in answers; the float noise of a larger batch is far under it
 
 

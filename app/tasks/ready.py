@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 from app.errors import ApiError
+from app.files import replace_file
 from app.tasks.registry import Registry
 from models.artifact import MANIFEST, ArtifactError, digest_file, digest_json
 from models.head_artifact import WEIGHTS, load_head
@@ -63,9 +64,7 @@ def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
             registry.activate(name, version)
         installed[name] = digest
         news.append(name)
-    temporary = marks.with_suffix(".tmp")
-    temporary.write_text(json.dumps(installed, indent=1))
-    temporary.replace(marks)
+    replace_file(marks, json.dumps(installed, indent=1).encode())
     return news
 
 

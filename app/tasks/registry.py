@@ -29,8 +29,9 @@ from types import MappingProxyType
 from typing import Any, cast, get_args
 
 from app.errors import Conflict, InvalidField, NotFound
+from app.files import replace_file
 from app.schemas import TASK_NAME
-from models.artifact import ArtifactError, read_manifest, sync_folder, write_durably
+from models.artifact import ArtifactError, read_manifest, sync_folder
 from models.head_artifact import HeadManifest, load_head, save_head
 from models.head_runtime import Head, TaskKind
 
@@ -57,6 +58,21 @@ class TaskState:
     versions: MappingProxyType[int, HeadManifest]
     active: int | None
     head: Head | None
+
+    def version(self, number: int) -> HeadManifest:
+        """The manifest of one version.
+
+        Raises:
+            NotFound: there is none of that number.
+        """
+        manifest = self.versions.get(number)
+        if manifest is None:
+            raise NotFound(
+                f"task {self.name!r} has no version {number}",
+                param="version",
+                code="version_not_found",
+            )
+        return manifest
 
     @property
     def active_manifest(self) -> HeadManifest | None:
@@ -205,7 +221,7 @@ class Registry:
             load_head(self._folder(name, version))
         except ArtifactError as error:
             raise Conflict(f"version {version} of {name!r} cannot be used: {error}") from error
-        self._replace(self._root / name / POINTER, {"version": version, "at": time.time()})
+        _write_json(self._root / name / POINTER, {"version": version, "at": time.time()})
         self.refresh()
 
     def version(self, name: str, version: int) -> HeadManifest:
@@ -214,12 +230,7 @@ class Registry:
         Raises:
             NotFound: no such task or version.
         """
-        manifest = self._reread(name).versions.get(version)
-        if manifest is None:
-            raise NotFound(
-                f"task {name!r} has no version {version}", param="version", code="version_not_found"
-            )
-        return manifest
+        return self._reread(name).version(version)
 
     def _reread(self, name: str) -> TaskState:
         self.refresh()
@@ -320,7 +331,7 @@ class Registry:
         ready_made: bool,
     ) -> None:
         known = self.snapshot.tasks.get(name)
-        self._replace(
+        _write_json(
             self._root / name / TASK_FILE,
             {
                 "kind": kind,
@@ -331,12 +342,9 @@ class Registry:
             },
         )
 
-    @staticmethod
-    def _replace(path: Path, value: dict[str, Any]) -> None:
-        temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-        write_durably(temporary, json.dumps(value, ensure_ascii=False).encode())
-        temporary.replace(path)
-        sync_folder(path.parent)
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    replace_file(path, json.dumps(value, ensure_ascii=False).encode(), durable=True)
 
 
 def _rename_into(source: Path, target: Path) -> bool:

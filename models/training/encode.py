@@ -8,15 +8,11 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from models.buckets import bucket_for
 from models.codes import Codes
 from models.encoder import EncodedBatch, Encoder
 
 BATCH_TOKENS = 2048
-
-
-def bucket_of(length: int, buckets: Sequence[int]) -> int:
-    """The shortest bucket that holds `length` tokens."""
-    return next(bucket for bucket in buckets if bucket >= length)
 
 
 def _batches(
@@ -24,7 +20,7 @@ def _batches(
 ) -> Iterator[tuple[list[int], EncodedBatch]]:
     tokens = encoder.tokenize(texts)
     order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
-    for length, group in groupby(order, lambda i: bucket_of(len(tokens[i]), encoder.info.buckets)):
+    for length, group in groupby(order, lambda i: bucket_for(len(tokens[i]), encoder.info.buckets)):
         rows = list(group)
         step = max(1, BATCH_TOKENS // length)
         for start in range(0, len(rows), step):

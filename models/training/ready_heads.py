@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import EncoderManifest, read_manifest
-from models.codes import Codes
 from models.encoder import Encoder
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import HeadStack
 from models.identity import fingerprint_of
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.encode import encode_texts
-from models.training.heads import train_head
+from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
 from models.training.report import evaluate
 
 MAX_TRAIN_ROWS = 12_000
@@ -80,15 +79,23 @@ def build(
     train = read_split(data, task.data, "train").head(MAX_TRAIN_ROWS)
     test = read_split(data, task.data, "test")
     train_targets, test_targets = targets_of(train, labels), targets_of(test, labels)
-    codes = encode_texts(encoders[0], train.texts)
-    trained = train_head(codes, train_targets, kind="single_label", outputs=len(labels))
-    stack = HeadStack([trained.head], ["single_label"])
+    rows = TrainingData(
+        kind="single_label",
+        labels=labels,
+        codes=encode_texts(encoders[0], train.texts),
+        targets=train_targets,
+        test_codes=encode_texts(encoders[0], test.texts),
+        test_targets=test_targets,
+    )
+    head, report = fit_and_evaluate(rows, TrainingOptions())
+    del report["fit_seconds"]  # of this machine, not of the head
+    stack = HeadStack([head], ["single_label"])
 
-    def measure(test_codes: Codes) -> dict[str, Any]:
-        scores = stack.scores(test_codes)
+    def measure(encoder: Encoder) -> dict[str, Any]:
+        scores = stack.scores(encode_texts(encoder, test.texts))
         return evaluate(scores, test_targets, train_targets, kind="single_label", labels=labels)
 
-    reports = {encoder: measure(encode_texts(encoder, test.texts)) for encoder in encoders}
+    reports = {encoders[0]: report} | {encoder: measure(encoder) for encoder in encoders[1:]}
     measured = {
         encoder.info.fingerprint: {
             "profile": encoder.info.profile,
@@ -103,15 +110,6 @@ def build(
             "profile": profile,
             "test_accuracy": None,
         }
-    report = reports[encoders[0]] | {
-        "kind": "single_label",
-        "head": "linear",
-        "n_train": len(train.texts),
-        "n_test": len(test.texts),
-        "test_source": "given",
-        "warnings": trained.warnings,
-        "hyperparameters": trained.hyperparameters,
-    }
     card = {
         "use": task.use,
         "data": meta["description"],
@@ -132,7 +130,7 @@ def build(
     folder = out / task.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    save_head(folder, head_manifest, trained.head, half=True)
+    save_head(folder, head_manifest, head, half=True)
     size = (folder / WEIGHTS).stat().st_size
     (folder / "CARD.md").write_text(card_text(task.name, head_manifest, size))
     return {encoder.info.profile: round(r["accuracy"], 4) for encoder, r in reports.items()}

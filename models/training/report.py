@@ -16,9 +16,7 @@ from sklearn.metrics import (
     r2_score,
 )
 
-from models.head_runtime import TaskKind
-
-MULTI_LABEL_THRESHOLD = 0.5
+from models.head_runtime import MULTI_LABEL_THRESHOLD, TaskKind
 
 
 def evaluate(

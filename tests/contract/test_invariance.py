@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.buckets import bucket_for
 from models.codes import hamming
 
 TEXTS = 5_000
@@ -31,7 +32,7 @@ def token_rows(encoder: Any) -> list[np.ndarray]:
 def test_codes_are_the_same_alone_and_in_any_batch(encoder: Any) -> None:
     rows = token_rows(encoder)
     buckets = encoder.info.buckets
-    bucket = [next(b for b in buckets if b >= len(row)) for row in rows]
+    bucket = [bucket_for(len(row), buckets) for row in rows]
     alone = np.concatenate(
         [encoder.forward([row], length).codes for row, length in zip(rows, bucket, strict=True)]
     )
