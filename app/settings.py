@@ -43,13 +43,15 @@ class Settings(BaseSettings):
 
     # Encoder
     encoder: str = DEFAULT_ENCODER
-    device: str = "auto"
-    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "int8", "bf16", "fp32"] = "auto"
+    max_tokens: int = Field(0, ge=0, le=65_535, description="0: the encoder's own limit")
+    long_texts: Literal["", "cut", "windows"] = Field("", description="empty: the encoder's own")
     threads: int = Field(0, ge=0, description="0: as many as there are cores for this process")
-    max_batch_tokens: int = Field(0, ge=0, description="0: 2,048 on a CPU, 32,768 on a GPU")
+    max_batch_tokens: int = Field(0, ge=0, description="0: what the encoder does best with")
     max_queued_texts: int = Field(4096, ge=1)
     max_queued_tokens: int = Field(262_144, ge=512)
-    max_skipped_batches: int = Field(8, ge=0, description="bound on overtaking in the queue")
     encoder_url: str = Field("", description="the encoder process's address, for role=api")
     encoder_key: SecretStr = SecretStr("")
     encoder_timeout_s: float = Field(30.0, gt=0, le=600)

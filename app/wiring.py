@@ -1,6 +1,6 @@
 """Builds the objects of each process.
 
-The only importer of torch-bearing `models.*`, and that only where an encoder runs.
+The only importer of `models.loading`, and that only where an encoder runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Services = TypeVar("Services")
-CPU_BATCH_TOKENS = 2048  # past this a CPU's throughput is flat and only the wait grows
-GPU_BATCH_TOKENS = 32_768
 
 
 @contextlib.asynccontextmanager
@@ -169,7 +168,6 @@ async def _local_encoder(
     started = time.perf_counter()
     encoder = await asyncio.to_thread(load_encoder, settings)
     info = encoder.info
-    on_gpu = encoder.device.type == "cuda"
     logger.info(
         "encoder %s (%s, %s) ready in %.1f s; fingerprint %s",
         info.name,
@@ -178,24 +176,12 @@ async def _local_encoder(
         time.perf_counter() - started,
         info.fingerprint,
     )
-    limits = BatcherLimits(
-        max_batch_tokens=settings.max_batch_tokens
-        or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS),
-        max_queued_texts=settings.max_queued_texts,
-        max_queued_tokens=settings.max_queued_tokens,
-        max_skipped_batches=settings.max_skipped_batches,
-        # On a GPU the next batch waits at the device thread: no gap while the loop wakes up.
-        depth=2 if on_gpu else 1,
-    )
-    public = EncoderInfo(
-        name=info.name,
-        fingerprint=info.fingerprint,
-        bits=info.bits,
-        max_tokens=info.max_tokens,
-        device=info.device,
-        profile=info.profile,
-    )
-    batcher = Batcher(encoder, public, info.buckets, cache, metrics, limits)
+    limits = BatcherLimits(settings.max_queued_texts, settings.max_queued_tokens)
+    rule = encoder.batching
+    if settings.max_batch_tokens:
+        rule = replace(rule, max_tokens=settings.max_batch_tokens)
+    public = EncoderInfo(**asdict(info))
+    batcher = Batcher(encoder, public, rule, cache, metrics, limits)
     try:
         yield batcher
     finally:
@@ -204,12 +190,17 @@ async def _local_encoder(
 
 def load_encoder(settings: Settings) -> Encoder:
     """Load and warm up the encoder on this process's device. Blocking."""
-    import torch
+    from models.loading import load_encoder
 
-    from models.encoder import Encoder
-
-    torch.set_num_threads(settings.threads or available_cores())
-    encoder = Encoder.load(settings.encoder, device=settings.device, dtype=settings.dtype)
+    encoder = load_encoder(
+        settings.encoder,
+        backend=settings.backend,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads or available_cores(),
+        max_tokens=settings.max_tokens,
+        long_texts=settings.long_texts,
+    )
     encoder.warm_up()
     return encoder
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from polyhead import Client
 
-from benchmarks.cached_predict import free_port, start_service, wait_until_ready
 from benchmarks.machine import print_result
+from benchmarks.service import free_port, start_service, wait_until_ready
 from models.training.datasets import LabelledTexts, read_split
 
 TEXTS = 2_000

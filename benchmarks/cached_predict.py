@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
 from benchmarks.load import LoadResult, post, run_load
 from benchmarks.machine import print_result, spread
+from benchmarks.service import free_port, pinned, start_service, wait_until, wait_until_ready
 from models.head_artifact import HeadManifest
 from models.head_runtime import LinearHead
 
@@ -129,56 +128,11 @@ def add_tasks(data: Path) -> None:
         registry.activate(name, registry.add_version(name, manifest, head))
 
 
-def start_service(
-    port: int, data: Path, core: int | None = None, **extra: str
-) -> subprocess.Popen[bytes]:
-    """The all-in-one service, pinned to a core if one is given."""
-    environment = {
-        **os.environ,
-        "POLYHEAD_PORT": str(port),
-        "POLYHEAD_DATA_DIR": str(data),
-        "POLYHEAD_LOG_LEVEL": "warning",
-        **extra,
-    }
-    return pinned(core, [sys.executable, "-m", "app"], environment)
-
-
-def pinned(
-    core: int | None, command: list[str], environment: dict[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, env=environment)
-    if core is not None:
-        os.sched_setaffinity(process.pid, {core})
-    return process
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(port: int, body: bytes) -> bytes:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/predict", body)
     with urllib.request.urlopen(request, timeout=30) as response:
         answer: bytes = response.read()
     return answer
-
-
-def wait_until_ready(port: int) -> None:
-    wait_until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).read())
-
-
-def wait_until(attempt: Any, timeout_s: float = 90) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            attempt()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 if __name__ == "__main__":

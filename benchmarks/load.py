@@ -1,4 +1,4 @@
-"""A closed-loop HTTP/1.1 load generator: keep-alive connections, one request in flight on each.
+"""HTTP/1.1 load: keep-alive connections, one request in flight on each; closed or open loop.
 
 Raw sockets over asyncio: an ordinary client library costs more than the server that it measures.
 """
@@ -110,3 +110,73 @@ def run_load(port: int, request: bytes, *, connections: int, seconds: float) -> 
         return uvloop.run(_run(port, request, connections, seconds))
     except ImportError:
         return asyncio.run(_run(port, request, connections, seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a list of requests, in their order.
+
+    Attributes:
+        seconds: from the first request to the last answer.
+        latencies: of each request, from the moment it was due.
+        statuses: of each answer; 0 where the connection broke.
+    """
+
+    seconds: float
+    latencies: list[float]
+    statuses: list[int]
+
+
+async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    lower = head.lower()
+    start = lower.index(b"content-length: ") + 16
+    await reader.readexactly(int(lower[start:].split(b"\r\n", 1)[0]))
+    return int(head[9:12])
+
+
+async def _answer_all(
+    port: int, requests: list[bytes], connections: int, due: list[float] | None
+) -> Answered:
+    """Closed loop without `due` times; with them, each request waits for its time."""
+    latencies, statuses = [0.0] * len(requests), [0] * len(requests)
+    waiting = iter(range(len(requests)))
+    started = time.perf_counter()
+
+    async def work() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in waiting:
+            begun = time.perf_counter()
+            if due is not None:
+                begun = started + due[number]
+                await asyncio.sleep(max(0.0, begun - time.perf_counter()))
+            try:
+                statuses[number] = await _send(reader, writer, requests[number])
+            except (OSError, EOFError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            latencies[number] = time.perf_counter() - begun
+        writer.close()
+
+    await asyncio.gather(*(work() for _ in range(connections)))
+    return Answered(time.perf_counter() - started, latencies, statuses)
+
+
+def answer_all(
+    port: int, requests: list[bytes], *, connections: int, due: list[float] | None = None
+) -> Answered:
+    """Send every request once.
+
+    Args:
+        port: of the server, on this machine.
+        requests: as `post` makes them.
+        connections: so many are in flight at most.
+        due: seconds from the start at which each is sent (an open loop, as long as there are
+            connections enough); None to send as fast as answers come.
+    """
+    try:
+        import uvloop
+
+        return uvloop.run(_answer_all(port, requests, connections, due))
+    except ImportError:
+        return asyncio.run(_answer_all(port, requests, connections, due))

@@ -2,7 +2,7 @@
 # Build the images with buildah: no container engine, no daemon. Needs root, and the base image
 # (pulled from a registry, or made by base-image.sh).
 #
-#   docker/build-images.sh [api] [encoder]        (default: both)
+#   docker/build-images.sh [api] [encoder] [encoder-cuda]        (default: the first two)
 #
 #   TAG               tag of the images (default: local)
 #   TORCH_INDEX_URL   where torch comes from (see the Dockerfile)
@@ -20,8 +20,8 @@ targets=("$@")
 
 for target in "${targets[@]}"; do
   case $target in
-    api | encoder) ;;
-    *) echo "unknown target $target: api or encoder" >&2 && exit 2 ;;
+    api | encoder | encoder-cuda) ;;
+    *) echo "unknown target $target: api, encoder or encoder-cuda" >&2 && exit 2 ;;
   esac
 done
 

@@ -164,10 +164,16 @@ check("the job", job["status"], "succeeded")
 
 inside "$api" python -c '
 import importlib.util, os
-for name in ("torch", "transformers", "pip"):
+for name in ("torch", "transformers", "openvino", "tokenizers", "pip"):
     assert importlib.util.find_spec(name) is None, f"the api has {name}"
 assert os.getuid() == os.getgid() == 10001, (os.getuid(), os.getgid())
 print("smoke: no torch in the api; uid", os.getuid())
+'
+inside "$encoder" python -c '
+import importlib.util
+for name in ("torch", "transformers", "pip"):
+    assert importlib.util.find_spec(name) is None, f"the encoder has {name}"
+print("smoke: no torch in the encoder")
 '
 [[ $(redis-cli -p "$redis_port" config get maxmemory-policy | tail -n 1) == allkeys-lru ]] ||
   fail "the eviction policy is not set"

@@ -1,8 +1,8 @@
 """Artifacts: weights as safetensors beside a JSON manifest. Nothing loaded is executable.
 
 Two kinds share this file's primitives: the encoder artifact (`manifest.json` and
-`quantizer.safetensors`; the backbone is named, not copied) and the head artifact
-(`manifest.json` and `weights.safetensors`).
+`quantizer.safetensors`; the backbone is named, not copied; serving models of single profiles in
+folders beside them) and the head artifact (`manifest.json` and `weights.safetensors`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class EncoderManifest:
         layers: hidden-state indexes to concatenate; negative ones count from the last.
         max_tokens: longer texts are cut here, special tokens included.
         prompt: put before every text.
+        long_texts: `cut` at `max_tokens`, or encoded in several overlapping `windows`.
         description: for people.
     """
 
@@ -50,6 +51,7 @@ class EncoderManifest:
     layers: tuple[int, ...] = (-1,)
     max_tokens: int = 256
     prompt: str = ""
+    long_texts: Literal["cut", "windows"] = "cut"
     description: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -76,11 +78,20 @@ class EncoderManifest:
                 layers=tuple(layers),
                 max_tokens=int(data["max_tokens"]),
                 prompt=str(data.get("prompt", "")),
+                long_texts=_long_texts(data.get("long_texts", "cut")),
                 description=str(data.get("description", "")),
                 extra=dict(data.get("extra", {})),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"bad encoder manifest: {error!r}") from error
+
+
+def _long_texts(value: Any) -> Literal["cut", "windows"]:
+    if value == "cut":
+        return "cut"
+    if value == "windows":
+        return "windows"
+    raise ValueError(f"long_texts must be cut or windows, not {value!r}")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture(scope="session")
 def encoder() -> Any:
-    """The shipped encoder in this process."""
+    """The shipped encoder in this process, in the profile that a CPU serves."""
     from app.settings import DEFAULT_ENCODER
-    from models.encoder import Encoder
+    from models.loading import load_encoder
 
-    return Encoder.load(DEFAULT_ENCODER, device="cpu")
+    return load_encoder(DEFAULT_ENCODER, device="cpu", threads=2)

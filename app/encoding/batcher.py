@@ -1,8 +1,8 @@
 """Dynamic batching over concurrent requests: the effects around the pure queue.
 
-A request's misses are admitted or refused, tokenized off the event loop, queued by length, run in
-batches on the one device thread, written to the cache, and only then answered: whoever has an
-answer finds the code in the cache. A text that is in flight already is joined, not encoded again.
+A request's misses are admitted or refused, tokenized, queued by length, run in batches on the
+device's worker threads, written to the cache, and only then answered: whoever has an answer finds
+the code in the cache. A text that is in flight already is joined, not encoded again.
 """
 
 from __future__ import annotations
@@ -11,84 +11,71 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode
 from app.encoding.admission import Admission
-from app.encoding.protocol import Encoder, EncodeResult, EncoderInfo, EncodeTiming, Tokens
-from app.encoding.queue import Batch, BucketQueue
+from app.encoding.in_flight import Call, Encoded, Entry, Piece
+from app.encoding.protocol import EncodeResult, EncoderInfo, EncodeTiming
+from app.encoding.queue import Batch, LengthQueue
 from app.errors import EncoderUnavailable, Overloaded
 from app.metrics import Metrics
+from models.encoder import EncodedBatch, Encoder
+from models.packing import BatchRule
+from models.tokens import Tokens
 
 logger = logging.getLogger(__name__)
+
+# Fewer letters are tokenized on the event loop: that takes less than the way to a thread and back.
+INLINE_LETTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherLimits:
-    """See the settings of the same names. `depth`: batches handed to the device thread at once."""
+    """See the settings of the same names."""
 
-    max_batch_tokens: int
     max_queued_texts: int
     max_queued_tokens: int
-    max_skipped_batches: int
-    depth: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    stored: StoredCode
-    embedding: NDArray[np.float32] | None
-    queue_s: float
-    inference_s: float
-
-
-@dataclass(eq=False, slots=True)
-class _Entry:
-    """One text in flight. `waiters` counts the calls that want it; without any it is dropped."""
-
-    key: tuple[bytes, bool]
-    future: asyncio.Future[_Encoded]
-    waiters: int = 0
-    tokens: Tokens | None = None
-    queued_at: float = 0.0
 
 
 class Batcher:
-    """Texts to codes on this process's device (see `TextEncoder`)."""
+    """Texts to codes on this process's device (see `TextEncoder`).
+
+    Args:
+        encoder: the device.
+        info: what the service says of it.
+        rule: how it wants its batches.
+        cache: where codes go before they are answered.
+        metrics: of this process.
+        limits: of what may wait.
+    """
 
     def __init__(
         self,
         encoder: Encoder,
         info: EncoderInfo,
-        buckets: Sequence[int],
+        rule: BatchRule,
         cache: CodeCache,
         metrics: Metrics,
         limits: BatcherLimits,
     ) -> None:
         self._encoder = encoder
+        self._rule = rule
         self._info = info
         self._cache = cache
         self._metrics = metrics
         self._admission = Admission(limits.max_queued_texts, limits.max_queued_tokens)
-        self._queue: BucketQueue[_Entry] = BucketQueue(
-            buckets,
-            max_batch_tokens=limits.max_batch_tokens,
-            max_skipped=limits.max_skipped_batches,
-        )
-        self._in_flight: dict[tuple[bytes, bool], _Entry] = {}
+        self._queue: LengthQueue[Piece] = LengthQueue(rule)
+        self._in_flight: dict[tuple[bytes, bool], Entry] = {}
         self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
-        self._device_thread = ThreadPoolExecutor(1, "device")
-        self._device_slots = asyncio.Semaphore(limits.depth)
-        self._work = asyncio.Event()
-        self._batches: set[asyncio.Task[None]] = set()
+        self._workers = ThreadPoolExecutor(rule.workers, "device")
+        self._free_workers = rule.workers
+        self._dispatching = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._loop_task = asyncio.create_task(self._run(), name="batcher")
 
     async def info(self) -> EncoderInfo:
         return self._info
@@ -112,7 +99,10 @@ class Batcher:
         """
         if self._closed:
             raise EncoderUnavailable("the encoder is shutting down", retry_after=2)
-        entries, created = self._admit(digests, embeddings)
+        if not texts:
+            return EncodeResult([], [] if embeddings else None, 0, EncodeTiming())
+        call = Call(asyncio.get_running_loop().create_future())
+        entries, created = self._admit(digests, embeddings, call)
         timing = EncodeTiming()
         try:
             if created:
@@ -120,10 +110,10 @@ class Batcher:
                 await self._tokenize([texts[place] for place, _ in created], created)
                 timing.tokenization = time.perf_counter() - started
                 self._metrics.tokenization_duration.observe(timing.tokenization)
-            await asyncio.wait([entry.future for entry in entries])
+            await call.done
         finally:
-            self._release(entries)
-        done = [entry.future.result() for entry in entries]
+            self._release(call, entries)
+        done = [entry.result for entry in entries if entry.result is not None]
         timing.queue = max(one.queue_s for one in done)
         timing.inference = max(one.inference_s for one in done)
         floats = [one.embedding for one in done if one.embedding is not None]
@@ -137,170 +127,177 @@ class Batcher:
     async def close(self, grace_s: float = 10.0) -> None:
         """Finish what is in flight, as far as `grace_s` allows; fail the rest."""
         self._closed = True
-        waiting = [entry.future for entry in self._in_flight.values()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=grace_s)
-        self._loop_task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._loop_task
+        ends = time.monotonic() + grace_s
+        while self._in_flight and self._tasks and (left := ends - time.monotonic()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         gone = EncoderUnavailable("the encoder is shutting down", retry_after=2)
         for entry in list(self._in_flight.values()):
             self._fail(entry, gone)
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         self._tokenizer_thread.shutdown(wait=False, cancel_futures=True)
-        self._device_thread.shutdown(wait=False, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _admit(
-        self, digests: Sequence[bytes], embeddings: bool
-    ) -> tuple[list[_Entry], list[tuple[int, _Entry]]]:
+        self, digests: Sequence[bytes], embeddings: bool, call: Call
+    ) -> tuple[list[Entry], list[tuple[int, Entry]]]:
         """Join what is in flight, create what is not; all of it or nothing."""
         keys = [(digest, embeddings) for digest in digests]
         new = len(set(keys) - self._in_flight.keys())
         if not self._admission.try_enter(new):
             raise self._overloaded()
         self._metrics.queued_texts.set(self._admission.texts)
-        loop = asyncio.get_running_loop()
         entries, created = [], []
         for place, key in enumerate(keys):
             entry = self._in_flight.get(key)
             if entry is None:
-                entry = _Entry(key, loop.create_future())
-                entry.future.add_done_callback(self._left)
-                self._in_flight[key] = entry
+                entry = self._in_flight[key] = Entry(key)
                 created.append((place, entry))
-            entry.waiters += 1
+            entry.calls.append(call)
             entries.append(entry)
+        call.missing = len(entries)
         return entries, created
 
-    async def _tokenize(self, texts: list[str], created: list[tuple[int, _Entry]]) -> None:
+    async def _tokenize(self, texts: list[str], created: list[tuple[int, Entry]]) -> None:
         """Tokenize new entries and queue them. On any end but success they are failed."""
         entries = [entry for _, entry in created]
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._tokenizer_thread, self._encoder.tokenize, texts)
-        # Shielded: others may have joined these texts, and stay when this caller leaves.
-        task = asyncio.ensure_future(self._enqueue(job, entries))
-        self._batches.add(task)
-        task.add_done_callback(self._batches.discard)
-        await asyncio.shield(task)
-
-    async def _enqueue(self, job: asyncio.Future[Sequence[Tokens]], entries: list[_Entry]) -> None:
-        try:
-            tokenized = await job
-            lengths = [len(tokens.ids) for tokens, _ in zip(tokenized, entries, strict=True)]
-            padded = sum(self._queue.bucket_for(length) for length in lengths)
-        except asyncio.CancelledError:
-            return  # the process goes down: `close` has failed the entries
-        except Exception as error:
-            logger.exception("tokenizing failed")
-            for entry in entries:
-                self._fail(entry, EncoderUnavailable(f"tokenizing failed: {type(error).__name__}"))
+        if sum(map(len, texts)) <= INLINE_LETTERS:
+            try:
+                self._enqueue(self._encoder.tokenize(texts), entries)
+            except Exception as error:
+                self._tokenizing_failed(entries, error)
             return
+        # Waited for, not awaited: others may have joined these texts, and stay when this caller
+        # leaves; and when the service goes down the entries say so, not the task.
+        await asyncio.wait([self._start(self._tokenize_on_thread(texts, entries))])
+
+    async def _tokenize_on_thread(self, texts: list[str], entries: list[Entry]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            tokenized = await loop.run_in_executor(
+                self._tokenizer_thread, self._encoder.tokenize, texts
+            )
+            self._enqueue(tokenized, entries)
+        except Exception as error:
+            self._tokenizing_failed(entries, error)
+
+    def _tokenizing_failed(self, entries: list[Entry], error: Exception) -> None:
+        logger.error("tokenizing failed", exc_info=error)
+        failure = EncoderUnavailable(f"tokenizing failed: {type(error).__name__}")
+        for entry in entries:
+            self._fail(entry, failure)
+
+    def _enqueue(self, tokenized: Sequence[Tokens], entries: list[Entry]) -> None:
+        pairs = list(zip(entries, tokenized, strict=True))
+        padded = sum(self._rule.padded(len(ids)) for one in tokenized for ids in one.windows)
         if not self._admission.has_room(self._queue.tokens, padded):
+            refusal = self._overloaded()
             for entry in entries:
-                self._fail(entry, self._overloaded())
+                self._fail(entry, refusal)
             return
         now = time.perf_counter()
-        for entry, tokens, length in zip(entries, tokenized, lengths, strict=True):
-            if entry.future.done():
+        for entry, tokens in pairs:
+            if entry.ended:  # everybody who wanted it has left meanwhile
                 continue
-            entry.tokens, entry.queued_at = tokens, now
-            self._queue.push(entry, length)
-        self._metrics.queued_tokens.set(self._queue.tokens)
-        self._work.set()
+            for piece in entry.split(tokens, now):
+                self._queue.push(piece, len(piece.ids))
+        if not self._dispatching:
+            # After the other requests that are already at the door: they share the batch.
+            self._dispatching = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _release(self, entries: list[_Entry]) -> None:
-        """One caller no longer waits; entries that nobody waits for leave the queue."""
+    def _release(self, call: Call, entries: list[Entry]) -> None:
+        """A caller no longer waits; entries that nobody waits for leave the queue."""
+        if call.missing == 0:
+            return
         for entry in entries:
-            entry.waiters -= 1
-            if entry.waiters or entry.future.done():
+            if entry.ended:
                 continue
-            # In a batch already? Then it is finished and cached all the same.
-            if entry.tokens is None or self._queue.discard(entry):
-                entry.future.cancel()
-                self._in_flight.pop(entry.key, None)
+            entry.calls = [other for other in entry.calls if other is not call]
+            if entry.calls:
+                continue
+            # All of it in batches already? Then it is finished and cached all the same.
+            dropped = [self._queue.discard(piece) for piece in entry.pieces]
+            if any(dropped) or not dropped:
+                self._end(entry)
 
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            await self._device_slots.acquire()
-            batch = self._queue.take()  # as late as can be: the fuller for it
+    def _dispatch(self) -> None:
+        """Give every free worker a batch, chosen as late as can be: the fuller for it."""
+        self._dispatching = False
+        while self._free_workers:
+            batch = self._queue.take()
             if batch is None:
-                self._device_slots.release()
-                self._work.clear()
-                continue
-            self._metrics.queued_tokens.set(self._queue.tokens)
-            task = asyncio.create_task(self._forward(batch))
-            self._batches.add(task)
-            task.add_done_callback(self._batches.discard)
+                break
+            self._free_workers -= 1
+            self._start(self._run(batch))
+        self._metrics.queued_tokens.set(self._queue.tokens)
 
-    async def _forward(self, batch: Batch[_Entry]) -> None:
+    async def _run(self, batch: Batch[Piece]) -> None:
+        loop = asyncio.get_running_loop()
+        rows = [piece.ids for piece in batch.entries]
+        embeddings = any(piece.wants_embedding for piece in batch.entries)
+        started = time.perf_counter()
         try:
-            done = await self._encode_batch(batch)
+            encoded = await loop.run_in_executor(
+                self._workers, self._encoder.forward, rows, batch.length, embeddings
+            )
         except Exception as error:
             logger.exception("a forward pass failed")
             failure = EncoderUnavailable(
                 f"the encoder failed: {type(error).__name__}", retry_after=1
             )
-            for entry in batch.entries:
-                self._fail(entry, failure)
+            for piece in batch.entries:
+                self._fail(piece.entry, failure)
             return
-        stored = {e.key[0]: one.stored for e, one in zip(batch.entries, done, strict=True)}
+        finally:
+            self._free_workers += 1
+            self._dispatch()  # the next batch runs while this one is stored and answered
+        seconds = time.perf_counter() - started
+        self._observe(batch, seconds, started)
+        finished = _finished(batch, encoded, started, seconds)
+        stored = {entry.key[0]: one.stored for entry, one in finished}
         try:
             await self._cache.set_many(self._info.fingerprint, stored)
         # Whatever the cache does, waiters get their codes.
         except (Exception, asyncio.CancelledError):
             logger.exception("writing to the cache failed")
-        for entry, one in zip(batch.entries, done, strict=True):
-            self._in_flight.pop(entry.key, None)
-            if not entry.future.done():
-                entry.future.set_result(one)
+        for entry, one in finished:
+            if entry.ended:  # the service went down meanwhile
+                continue
+            entry.result = one
+            self._end(entry)
+            for call in entry.calls:
+                call.one_done()
 
-    async def _encode_batch(self, batch: Batch[_Entry]) -> list[_Encoded]:
-        """One pass on the device thread; what it gives, entry by entry."""
-        tokens = [entry.tokens for entry in batch.entries if entry.tokens is not None]
-        embeddings = any(entry.key[1] for entry in batch.entries)
-        rows = [one.ids for one in tokens]
-        loop = asyncio.get_running_loop()
-        started = time.perf_counter()
-        try:
-            encoded = await loop.run_in_executor(
-                self._device_thread, self._encoder.forward, rows, batch.length, embeddings
-            )
-        finally:
-            self._device_slots.release()
-        seconds = time.perf_counter() - started
-        self._observe(batch, seconds, started)
-        floats = [None] * len(rows) if encoded.embeddings is None else list(encoded.embeddings)
-        return [
-            _Encoded(
-                stored=StoredCode(code.tobytes(), len(one.ids), one.truncated),
-                embedding=embedding if entry.key[1] else None,
-                queue_s=started - entry.queued_at,
-                inference_s=seconds,
-            )
-            for entry, one, code, embedding in zip(
-                batch.entries, tokens, encoded.codes, floats, strict=True
-            )
-        ]
-
-    def _observe(self, batch: Batch[_Entry], seconds: float, started: float) -> None:
+    def _observe(self, batch: Batch[Piece], seconds: float, started: float) -> None:
         self._admission.record(batch.tokens, seconds)
         metrics = self._metrics
-        metrics.encoder_passes.inc(len(batch.entries))
+        metrics.encoder_passes.inc(sum(piece.number == 0 for piece in batch.entries))
         metrics.encoder_batches.inc()
         metrics.inference_duration.observe(seconds)
         metrics.batch_tokens.observe(batch.tokens)
+        metrics.batch_texts.observe(len(batch.entries))
         metrics.padding_share.observe(batch.padding_share)
-        for entry in batch.entries:
-            metrics.queue_duration.observe(started - entry.queued_at)
+        metrics.encoded_tokens.inc(batch.real_tokens)
+        metrics.padding_tokens.inc(batch.tokens - batch.real_tokens)
+        for piece in batch.entries:
+            metrics.queue_duration.observe(started - piece.entry.queued_at)
 
-    def _fail(self, entry: _Entry, error: Exception) -> None:
+    def _fail(self, entry: Entry, error: Exception) -> None:
+        if entry.ended:
+            return
+        for piece in entry.pieces:
+            self._queue.discard(piece)
+        self._end(entry)
+        for call in entry.calls:
+            call.fail(error)
+
+    def _end(self, entry: Entry) -> None:
+        entry.ended = True
         if self._in_flight.get(entry.key) is entry:  # a newer one may have its place
             del self._in_flight[entry.key]
-        if not entry.future.done():
-            entry.future.set_exception(error)
-            entry.future.exception()  # seen, even if every waiter has left
-
-    def _left(self, future: asyncio.Future[_Encoded]) -> None:
         self._admission.leave(1)
         self._metrics.queued_texts.set(self._admission.texts)
 
@@ -309,3 +306,28 @@ class Batcher:
             f"too much is waiting: {self._admission.texts} texts, {self._queue.tokens} tokens",
             retry_after=self._admission.retry_after(self._queue.tokens),
         )
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _finished(
+    batch: Batch[Piece], encoded: EncodedBatch, started: float, seconds: float
+) -> list[tuple[Entry, Encoded]]:
+    """Entries whose last piece this batch encoded."""
+    finished = []
+    for row, piece in enumerate(batch.entries):
+        entry = piece.entry
+        if entry.ended:
+            continue
+        embedding = encoded.embeddings[row] if encoded.embeddings is not None else None
+        pooled = entry.collect(piece, encoded.codes[row], embedding)
+        if pooled is not None:
+            code, floats = pooled
+            stored = StoredCode(code.tobytes(), entry.tokens, entry.truncated)
+            wanted = floats if entry.key[1] else None
+            finished.append((entry, Encoded(stored, wanted, started - entry.queued_at, seconds)))
+    return finished

@@ -1,10 +1,10 @@
-"""What the service needs of an encoder. `models.encoder.Encoder` meets `Encoder` structurally."""
+"""What the service asks of an encoder, in this process or another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,35 +26,6 @@ class EncoderInfo:
     @property
     def code_bytes(self) -> int:
         return self.bits // 8
-
-
-class Tokens(Protocol):
-    """One tokenized text."""
-
-    @property
-    def ids(self) -> NDArray[np.int64]: ...
-    @property
-    def truncated(self) -> bool: ...
-
-
-class EncodedBatch(Protocol):
-    """Codes `(b, bytes)` uint8 and, where asked for, centred embeddings `(b, bits)` float32."""
-
-    @property
-    def codes(self) -> NDArray[np.uint8]: ...
-    @property
-    def embeddings(self) -> NDArray[np.float32] | None: ...
-
-
-class Encoder(Protocol):
-    """A device-side encoder. `forward` is called from one thread, `tokenize` from another."""
-
-    @property
-    def info(self) -> Any: ...
-    def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]: ...
-    def forward(
-        self, rows: Sequence[NDArray[np.int64]], length: int, embeddings: bool = False
-    ) -> EncodedBatch: ...
 
 
 @dataclass(slots=True)

@@ -1,17 +1,20 @@
 """The queue of texts waiting for a batch: packing alone, no clock, no device, no asyncio.
 
-Every entry belongs to a length bucket and every batch is of one bucket, so that a text always meets
-the same shape. The fullest bucket goes first, since it wastes least; but an entry that
-`max_skipped` batches have passed over makes its bucket go next, so nothing starves.
+Every batch holds the text that has waited longest, and around it the neighbours in length that make
+the pass worth most (`models.packing.best_window`). So nothing starves: a text is in a batch at the
+latest when every text that came before it has gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from models.buckets import bucket_for
+import numpy as np
+
+from models.packing import BatchRule, best_window, reach
 
 Entry = TypeVar("Entry", bound=Hashable)
 
@@ -31,86 +34,64 @@ class Batch(Generic[Entry]):
 
     @property
     def padding_share(self) -> float:
-        return 1.0 - self.real_tokens / self.tokens
+        return 1.0 - self.real_tokens / self.tokens  # a batch is at least one token wide
 
 
-class BucketQueue(Generic[Entry]):
-    """First in, first out within a bucket.
+class LengthQueue(Generic[Entry]):
+    """Waiting entries, by length and by arrival.
 
     Args:
-        buckets: padded lengths, ascending.
-        max_batch_tokens: budget of a batch, padding included; one entry always fits.
-        max_skipped: how many batches may overtake an entry before its bucket must go.
+        rule: how the encoder wants its batches.
     """
 
-    def __init__(self, buckets: Sequence[int], *, max_batch_tokens: int, max_skipped: int) -> None:
-        if not buckets or list(buckets) != sorted(set(buckets)):
-            raise ValueError(f"buckets must ascend, not {list(buckets)}")
-        self._buckets = tuple(buckets)
-        self._max_batch_tokens = max_batch_tokens
-        self._max_skipped = max_skipped
-        # Dicts keep arrival order and drop any entry at once: (arrival, batches before, length).
-        self._waiting: dict[int, dict[Entry, tuple[int, int, int]]] = {b: {} for b in buckets}
-        self._bucket_of: dict[Entry, int] = {}
+    def __init__(self, rule: BatchRule) -> None:
+        self._rule = rule
+        # Sorted (padded length, arrival, own length, entry): neighbours in length lie together, and
+        # of one length the older come first. Arrivals are distinct, so entries are not compared.
+        self._by_length: list[tuple[int, int, int, Entry]] = []
+        self._by_arrival: dict[Entry, tuple[int, int]] = {}  # dicts keep the order of arrival
         self._arrivals = 0
-        self._batches = 0
         self.tokens = 0
 
     def __len__(self) -> int:
-        return len(self._bucket_of)
-
-    def bucket_for(self, length: int) -> int:
-        """The shortest bucket that holds `length` tokens.
-
-        Raises:
-            ValueError: none does.
-        """
-        return bucket_for(length, self._buckets)
+        return len(self._by_length)
 
     def push(self, entry: Entry, length: int) -> None:
-        """Queue an entry of `length` tokens."""
-        bucket = self.bucket_for(length)
-        self._waiting[bucket][entry] = (self._arrivals, self._batches, length)
-        self._bucket_of[entry] = bucket
+        """Queue an entry of `length` tokens.
+
+        Raises:
+            ValueError: it is longer than the encoder takes.
+        """
+        padded = self._rule.padded(length)
+        insort(self._by_length, (padded, self._arrivals, length, entry))
+        self._by_arrival[entry] = (padded, self._arrivals)
         self._arrivals += 1
-        self.tokens += bucket
+        self.tokens += padded
 
     def discard(self, entry: Entry) -> bool:
         """Drop a waiting entry; False when it is not here (any more)."""
-        bucket = self._bucket_of.pop(entry, None)
-        if bucket is None:
+        place = self._by_arrival.pop(entry, None)
+        if place is None:
             return False
-        del self._waiting[bucket][entry]
-        self.tokens -= bucket
+        del self._by_length[bisect_left(self._by_length, place)]
+        self.tokens -= place[0]
         return True
 
     def take(self) -> Batch[Entry] | None:
         """The next batch, or None when nothing waits."""
-        if not self._bucket_of:
+        if not self._by_length:
             return None
-        bucket = self._choose()
-        room = max(1, self._max_batch_tokens // bucket)
-        waiting = self._waiting[bucket]
-        entries = [entry for entry, _ in zip(waiting, range(room), strict=False)]
-        real_tokens = sum(waiting[entry][2] for entry in entries)
-        for entry in entries:
-            self.discard(entry)
-        self._batches += 1
-        return Batch(entries, bucket, real_tokens)
-
-    def _choose(self) -> int:
-        oldest = [
-            (next(iter(waiting.values())), bucket)
-            for bucket, waiting in self._waiting.items()
-            if waiting
-        ]
-        (_, batches_before, _), bucket = min(oldest)
-        if self._batches - batches_before >= self._max_skipped:
-            return bucket
-
-        def fullness(item: tuple[tuple[int, int, int], int]) -> tuple[int, int]:
-            (arrival, _, _), bucket = item
-            tokens = min(len(self._waiting[bucket]) * bucket, self._max_batch_tokens)
-            return tokens, -arrival
-
-        return max(oldest, key=fullness)[1]
+        oldest = next(iter(self._by_arrival.values()))
+        anchor = bisect_left(self._by_length, oldest)
+        room = reach(oldest[0], self._rule)
+        start = max(0, anchor - room)
+        near = self._by_length[start : anchor + room]
+        padded = np.array([item[0] for item in near], dtype=np.int64)
+        real = np.array([item[2] for item in near], dtype=np.int64)
+        first, end = best_window(padded, real, anchor - start, self._rule)
+        chosen = near[first:end]
+        del self._by_length[start + first : start + end]
+        for item in chosen:
+            del self._by_arrival[item[3]]
+            self.tokens -= item[0]
+        return Batch([item[3] for item in chosen], chosen[-1][0], int(real[first:end].sum()))

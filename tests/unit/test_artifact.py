@@ -7,7 +7,7 @@ import struct
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -208,11 +208,17 @@ def test_damaged_weights_give_tensors_or_an_artifact_error(
         assert all(isinstance(value, np.ndarray) for value in read.values())
 
 
-def test_an_encoder_manifest_round_trips() -> None:
+@pytest.mark.parametrize("long_texts", ["cut", "windows"])
+def test_an_encoder_manifest_round_trips(long_texts: Literal["cut", "windows"]) -> None:
+    extra = {"calibration": {"rows": 1}}
     manifest = EncoderManifest(
-        "n", "b", "max", (-2, 3), 64, "query: ", "words", {"calibration": {"rows": 1}}
+        "n", "b", "max", (-2, 3), 64, "query: ", long_texts, description="words", extra=extra
     )
     assert EncoderManifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+def test_a_manifest_that_says_nothing_of_long_texts_cuts_them() -> None:
+    assert EncoderManifest.from_json(GOOD).long_texts == "cut"
 
 
 @pytest.mark.parametrize("missing", ["format", "name", "backbone", "pooling", "layers"])
@@ -232,6 +238,8 @@ def test_an_encoder_manifest_needs_its_fields(missing: str) -> None:
         {"layers": None},
         {"max_tokens": None},
         {"max_tokens": "many"},
+        {"long_texts": "words"},
+        {"long_texts": None},
         {"max_tokens": float("nan")},
         {"max_tokens": float("inf")},
         {"extra": 5},

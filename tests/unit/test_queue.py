@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.encoding.queue import BucketQueue
+from app.encoding.queue import Batch, LengthQueue
+from models.packing import BatchRule, best_window
 
 BUCKETS = (4, 8, 16)
 
 
-def filled(*lengths: int, budget: int = 16, max_skipped: int = 100) -> BucketQueue[int]:
-    queue: BucketQueue[int] = BucketQueue(BUCKETS, max_batch_tokens=budget, max_skipped=max_skipped)
+def filled(*lengths: int, rule: BatchRule | None = None) -> LengthQueue[int]:
+    queue: LengthQueue[int] = LengthQueue(rule or BatchRule(16, buckets=BUCKETS))
     for entry, length in enumerate(lengths):
         queue.push(entry, length)
     return queue
@@ -25,31 +26,30 @@ def filled(*lengths: int, budget: int = 16, max_skipped: int = 100) -> BucketQue
 @dataclass
 class Waiting:
     entry: int
-    bucket: int
+    padded: int
     length: int
-    batches_before: int
-    due: int | None = None
+    due: int  # the number of the batch that has it at the latest
 
 
 class QueueMachine(RuleBasedStateMachine):
     """Pushes, takes and discards in any order; the model is a list in order of arrival."""
 
-    @initialize(budget=st.sampled_from([2, 8, 16, 40]), max_skipped=st.integers(0, 4))
-    def start(self, budget: int, max_skipped: int) -> None:
-        self.budget, self.max_skipped = budget, max_skipped
-        self.queue = filled(budget=budget, max_skipped=max_skipped)
+    buckets: tuple[int, ...] | None = None
+
+    @initialize(budget=st.sampled_from([2, 8, 16, 40]), overhead=st.sampled_from([0, 4, 50]))
+    def start(self, budget: int, overhead: int) -> None:
+        self.batching = BatchRule(budget, overhead, buckets=self.buckets)
+        self.queue = filled(rule=self.batching)
         self.waiting: list[Waiting] = []
         self.pushed = self.batches = 0
 
-    def room(self, bucket: int) -> int:
-        return max(1, self.budget // bucket)
-
-    @rule(lengths=st.lists(st.integers(0, 16), min_size=1, max_size=6))
+    @rule(lengths=st.lists(st.integers(1, 16), min_size=1, max_size=8))
     def push(self, lengths: list[int]) -> None:
         for length in lengths:
-            bucket = next(b for b in BUCKETS if b >= length)
+            padded = self.batching.padded(length)
             self.queue.push(self.pushed, length)
-            self.waiting.append(Waiting(self.pushed, bucket, length, self.batches))
+            due = self.batches + len(self.waiting) + 1  # one batch for each of its elders
+            self.waiting.append(Waiting(self.pushed, padded, length, due))
             self.pushed += 1
 
     @precondition(lambda self: self.waiting)
@@ -62,38 +62,36 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        self.set_due()
         batch = self.queue.take()
         if not self.waiting:
             assert batch is None
             return
         assert batch is not None
-        same = [w for w in self.waiting if w.bucket == batch.length]
-        expected = same[: self.room(batch.length)]  # first in, first out, and as many as fit
+        expected = self.expected()
         assert batch.entries == [w.entry for w in expected]
+        assert self.waiting[0].entry in batch.entries
+        assert batch.length == max(w.padded for w in expected)
         assert batch.real_tokens == sum(w.length for w in expected)
         assert batch.tokens == len(expected) * batch.length
-        assert batch.tokens <= self.budget or len(expected) == 1
-        if batch.tokens:
-            assert batch.padding_share == pytest.approx(1 - batch.real_tokens / batch.tokens)
+        assert batch.tokens <= self.batching.max_tokens or len(expected) == 1
+        assert batch.padding_share == pytest.approx(1 - batch.real_tokens / batch.tokens)
         self.waiting = [w for w in self.waiting if w not in expected]
         self.batches += 1
-        assert all(w.due is None or self.batches < w.due for w in self.waiting)
+        assert all(self.batches < w.due for w in self.waiting)
 
-    def set_due(self) -> None:
-        """An overdue entry goes with the batches that its elders need, itself included."""
-        for place, one in enumerate(self.waiting):
-            if one.due is None and self.batches - one.batches_before >= self.max_skipped:
-                ahead = dict.fromkeys(BUCKETS, 0)
-                for elder in self.waiting[: place + 1]:
-                    ahead[elder.bucket] += 1
-                needed = sum(ceil(count / self.room(bucket)) for bucket, count in ahead.items())
-                one.due = self.batches + needed
+    def expected(self) -> list[Waiting]:
+        """The best window around the oldest, of all that waits."""
+        oldest = self.waiting[0]
+        by_length = sorted(self.waiting, key=lambda w: w.padded)  # stable: of a length, the elder
+        padded = np.array([w.padded for w in by_length], dtype=np.int64)
+        real = np.array([w.length for w in by_length], dtype=np.int64)
+        first, end = best_window(padded, real, by_length.index(oldest), self.batching)
+        return by_length[first:end]
 
     @invariant()
     def counts_are_exact(self) -> None:
         assert len(self.queue) == len(self.waiting)
-        assert self.queue.tokens == sum(w.bucket for w in self.waiting)
+        assert self.queue.tokens == sum(w.padded for w in self.waiting)
 
     def teardown(self) -> None:
         while getattr(self, "waiting", None):
@@ -101,46 +99,71 @@ class QueueMachine(RuleBasedStateMachine):
             self.counts_are_exact()
 
 
+class BucketQueueMachine(QueueMachine):
+    buckets = BUCKETS
+
+    def expected(self) -> list[Waiting]:
+        """First in, first out of the oldest's length, and as many as fit."""
+        oldest = self.waiting[0].padded
+        room = max(1, self.batching.max_tokens // oldest)
+        expected = [w for w in self.waiting if w.padded == oldest][:room]
+        assert expected == super().expected()
+        return expected
+
+
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBucketQueueMachine = BucketQueueMachine.TestCase
+for case in (TestQueueMachine, TestBucketQueueMachine):
+    case.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def test_the_fullest_bucket_goes_first() -> None:
-    batch = filled(1, 8, 8, 1).take()
+def taken(queue: LengthQueue[int]) -> Batch[int]:
+    batch = queue.take()
     assert batch is not None
-    assert (batch.entries, batch.length) == ([1, 2], 8)
+    return batch
 
 
-def test_full_buckets_are_equal_and_the_elder_goes() -> None:
-    batch = filled(8, 16, 8).take()
-    assert batch is not None
-    assert batch.entries == [0, 2]
+def test_the_oldest_goes_first_even_where_others_are_fuller() -> None:
+    queue = filled(1, 8, 8)
+    assert taken(queue).entries == [0]
+    assert taken(queue).entries == [1, 2]
+
+
+def test_the_oldest_takes_its_neighbours_along_and_nobody_of_another_length() -> None:
+    batch = taken(filled(8, 16, 7))
+    assert (batch.entries, batch.length) == ([0, 2], 8)
+
+
+def test_without_buckets_neighbours_in_length_share_a_batch() -> None:
+    queue = filled(20, 4, 19, 21, 5, rule=BatchRule(64, overhead=4))
+    batch = taken(queue)
+    assert (batch.entries, batch.length) == ([2, 0, 3], 21)
+    assert (taken(queue).entries, len(queue)) == ([1, 4], 0)
+
+
+def test_of_one_length_the_elder_goes() -> None:
+    queue = filled(8, 8, 8, rule=BatchRule(16, overhead=1))
+    assert taken(queue).entries == [0, 1]
+    assert taken(queue).entries == [2]
 
 
 def test_an_entry_over_the_budget_goes_alone() -> None:
-    batch = filled(16, 16, budget=4).take()
-    assert batch is not None
+    batch = taken(filled(16, 16, rule=BatchRule(4, buckets=BUCKETS)))
     assert (batch.entries, batch.tokens) == ([0], 16)
 
 
-@pytest.mark.parametrize("max_skipped", [0, 1, 3])
-def test_a_lone_entry_is_passed_over_no_more_than_max_skipped_times(max_skipped: int) -> None:
-    queue = filled(1, budget=16, max_skipped=max_skipped)
-    overtaken = 0
-    for entry in range(100, 200, 2):
-        queue.push(entry, 16)
-        queue.push(entry + 1, 16)
-        batch = queue.take()
-        assert batch is not None
-        if batch.entries == [0]:
-            break
-        overtaken += 1
-    assert overtaken == max_skipped
+@pytest.mark.parametrize("buckets", [None, BUCKETS])
+def test_an_odd_one_is_not_overtaken_by_full_batches(buckets: tuple[int, ...] | None) -> None:
+    queue = filled(*[16] * 6, 1, rule=BatchRule(16, buckets=buckets))
+    for entry in range(6):
+        queue.push(100 + 2 * entry, 16)
+        queue.push(101 + 2 * entry, 16)
+        assert taken(queue).entries == [entry]
+    assert taken(queue).entries == [6]
 
 
 def test_padding_share() -> None:
-    batch = filled(1, 2).take()
-    assert batch is not None
+    batch = taken(filled(1, 2))
     assert batch.padding_share == pytest.approx(1 - 3 / 8)
 
 
@@ -162,9 +185,4 @@ def test_a_length_over_the_longest_bucket_is_refused_and_changes_nothing() -> No
     with pytest.raises(ValueError, match="17 tokens"):
         queue.push(9, 17)
     assert (len(queue), queue.tokens) == (1, 4)
-
-
-@pytest.mark.parametrize("buckets", [(), (8, 4), (4, 4)])
-def test_buckets_must_ascend(buckets: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="ascend"):
-        BucketQueue(buckets, max_batch_tokens=1, max_skipped=0)
+    assert not queue.discard(9)

@@ -1,0 +1,72 @@
+"""What of a Hugging Face configuration decides the OpenVINO graph. Needs no library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.artifact import ArtifactError
+
+KINDS = ("bert", "roberta", "xlm-roberta", "camembert")
+ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+
+
+@dataclass(frozen=True, slots=True)
+class BertShape:
+    """A BERT, or one of its kin.
+
+    Attributes:
+        layers: of the encoder.
+        hidden: width of a token's state.
+        heads: of the attention.
+        epsilon: of the norms.
+        activation: `erf` or `tanh`, the form of the GELU.
+        positions: the longest input.
+        first_position: row of the position table that belongs to the first token.
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    epsilon: float
+    activation: str
+    positions: int
+    first_position: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> BertShape:
+        """Read a configuration.
+
+        Raises:
+            ArtifactError: another architecture, a variant that the graph is not, or bad values.
+        """
+        kind = config.get("model_type")
+        if kind not in KINDS:
+            raise ArtifactError(f"the OpenVINO backend knows {', '.join(KINDS)}, not {kind!r}")
+        if config.get("position_embedding_type", "absolute") != "absolute":
+            raise ArtifactError("the OpenVINO backend knows absolute positions only")
+        activation = ACTIVATIONS.get(str(config.get("hidden_act", "gelu")))
+        if activation is None:
+            raise ArtifactError(f"unknown activation {config.get('hidden_act')!r}")
+        first = 0
+        if kind != "bert":  # RoBERTa and its kin count positions from the padding index on
+            pad = config.get("pad_token_id")
+            first = (1 if pad is None else int(pad)) + 1
+        try:
+            shape = cls(
+                layers=int(config["num_hidden_layers"]),
+                hidden=int(config["hidden_size"]),
+                heads=int(config["num_attention_heads"]),
+                epsilon=float(config.get("layer_norm_eps", 1e-12)),
+                activation=activation,
+                positions=int(config["max_position_embeddings"]) - first,
+                first_position=first,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"bad configuration of the backbone: {error!r}") from error
+        if min(shape.layers, shape.hidden, shape.heads, shape.positions) < 1:
+            raise ArtifactError("bad configuration of the backbone: a size is under 1")
+        if shape.hidden % shape.heads:
+            raise ArtifactError(f"{shape.heads} heads do not divide {shape.hidden} dimensions")
+        return shape

@@ -1,0 +1,204 @@
+"""The accuracy gate: what each numeric profile of an encoder costs, measured over many tasks.
+
+    python -m models.training.gate --data DATA --encoder models/artifacts/minilm-l6-last4
+
+For every profile that runs here: texts a second, the share of bits that agree with fp32, the
+mean test accuracy of heads trained on the profile's own codes (what a user gets), and of the heads
+trained on fp32 codes (what a head loses that moves between profiles). Writes `gate.json` beside the
+manifest, which `POLYHEAD_BACKEND=auto` reads: a profile whose own mean accuracy is more than 0.3
+points under fp32 is not chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bulk import encode_texts
+from models.codes import Codes, hamming
+from models.encoder import Encoder
+from models.head_runtime import Head, HeadStack
+from models.loading import GATE, load_profile, offers_of, open_source
+from models.profiles import (
+    MAX_ACCURACY_LOSS,
+    PREFERENCE,
+    Offer,
+    Profile,
+    choose_profile,
+    this_machine,
+)
+from models.training.datasets import read_meta, read_split
+from models.training.heads import train_head
+
+REFERENCE = Profile("openvino", "cpu", "fp32")
+# Of every kind, none too small to tell half a point; sst2 stands for sst5, trec6 for trec50.
+TASKS = (
+    "ag_news",
+    "banking77",
+    "clickbait",
+    "csabstruct",
+    "davidson_hate",
+    "goemotions",
+    "sst2",
+    "stackoverflow_sentiment",
+    "subj",
+    "trec6",
+    "tweeteval_emotion",
+    "tweeteval_offensive",
+    "ade",
+    "covid_fake_news",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One split of a task: texts, and class numbers `(n,)`."""
+
+    texts: list[str]
+    targets: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one profile did, task by task."""
+
+    seconds: float = 0.0
+    texts: int = 0
+    flipped: float = 0.0
+    bits: int = 0
+    own: list[float] | None = None
+    moved: list[float] | None = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--train-rows", type=int, default=1500)
+    parser.add_argument("--test-rows", type=int, default=1500)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--profiles", default="", help="only these, by name; empty for all here")
+    arguments = parser.parse_args()
+    wanted = set(filter(None, arguments.profiles.split(",")))
+    encoders = profiles_here(str(arguments.encoder), arguments.threads, wanted)
+    tallies = {name: Tally(own=[], moved=[]) for name in encoders}
+    for task in TASKS:
+        labels = read_meta(arguments.data, task)["label_names"]
+        train = rows_of(arguments.data, task, "train", arguments.train_rows)
+        test = rows_of(arguments.data, task, "test", arguments.test_rows)
+        measure_task(encoders, train, test, len(labels), tallies)
+        row = {name: round(tally.own[-1], 4) for name, tally in tallies.items() if tally.own}
+        print(json.dumps({"task": task, **row}), flush=True)
+    profiles = summary(tallies)
+    result = {
+        "tasks": list(TASKS),
+        "train_rows": arguments.train_rows,
+        "test_rows": arguments.test_rows,
+        "reference": REFERENCE.name,
+        "profiles": profiles,
+    }
+    (arguments.encoder / GATE).write_text(json.dumps(result, indent=1) + "\n")
+    offers = {name: Offer(row["accuracy_change"]) for name, row in profiles.items()}
+    print(table(profiles, choose_profile(this_machine(), offers).name))
+
+
+def profiles_here(source: str, threads: int, wanted: set[str]) -> dict[str, Encoder]:
+    """The profiles of the encoder that run on this machine, the reference first."""
+    opened, machine = open_source(source), this_machine()
+    offered = offers_of(opened)
+    here = [p for p in PREFERENCE if p.name in offered and machine.runs(p)]
+    runnable = [p for p in here if p != REFERENCE and (p.name in wanted or not wanted)]
+    loaded = {p.name: load_profile(opened, p, threads) for p in (REFERENCE, *runnable)}
+    for encoder in loaded.values():
+        encoder.warm_up()
+    return loaded
+
+
+def rows_of(data: Path, task: str, split: Any, count: int) -> Rows:
+    """The first rows of a split."""
+    index = {label: n for n, label in enumerate(read_meta(data, task)["label_names"])}
+    rows = read_split(data, task, split).head(count)
+    return Rows(rows.texts, np.array([index[label] for label in rows.labels], dtype=np.int64))
+
+
+def measure_task(
+    encoders: dict[str, Encoder],
+    train: Rows,
+    test: Rows,
+    classes: int,
+    tallies: dict[str, Tally],
+) -> None:
+    """All profiles in turn on one task: their speeds compare, whatever else the machine does."""
+    reference: tuple[Codes, Head] | None = None
+    for name, encoder in encoders.items():
+        tally = tallies[name]
+        started = time.perf_counter()
+        codes = encode_texts(encoder, train.texts + test.texts)
+        tally.seconds += time.perf_counter() - started
+        tally.texts += len(codes)
+        train_codes, test_codes = codes[: len(train.texts)], codes[len(train.texts) :]
+        head = train_head(
+            train_codes,
+            train.targets,
+            kind="single_label",
+            outputs=classes,
+            head="linear",
+            class_weight=None,
+            seed=0,
+        ).head
+        reference = reference or (codes, head)
+        tally.flipped += float(hamming(codes, reference[0]).sum())
+        tally.bits += codes.size * 8
+        assert tally.own is not None
+        assert tally.moved is not None
+        tally.own.append(accuracy(head, test_codes, test.targets))
+        tally.moved.append(accuracy(reference[1], test_codes, test.targets))
+
+
+def accuracy(head: Head, codes: Codes, targets: NDArray[np.int64]) -> float:
+    """Share of right answers."""
+    scores = HeadStack([head], ["single_label"]).scores(codes)
+    return float((scores.argmax(axis=1) == targets).mean())
+
+
+def summary(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
+    """Figures by profile. `accuracy_change` is against the reference, heads on their own codes."""
+    reference = float(np.mean(tallies[REFERENCE.name].own or [0.0]))
+    return {
+        name: {
+            "texts_per_second": round(tally.texts / tally.seconds, 1),
+            "bit_agreement": round(1 - tally.flipped / tally.bits, 5),
+            "mean_accuracy": round(float(np.mean(tally.own or [0.0])), 5),
+            "accuracy_change": round(float(np.mean(tally.own or [0.0])) - reference, 5),
+            "moved_accuracy_change": round(float(np.mean(tally.moved or [0.0])) - reference, 5),
+        }
+        for name, tally in tallies.items()
+    }
+
+
+def table(profiles: dict[str, dict[str, float]], chosen: str) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "| profile | texts/s | bits as fp32 | mean accuracy | change | with fp32's heads | auto |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, row in profiles.items():
+        passes = row["accuracy_change"] >= -MAX_ACCURACY_LOSS
+        verdict = "chosen" if name == chosen else "passes" if passes else "barred"
+        lines.append(
+            f"| {name} | {row['texts_per_second']:.0f} | {row['bit_agreement']:.4f} "
+            f"| {row['mean_accuracy'] * 100:.2f} | {row['accuracy_change'] * 100:+.2f} "
+            f"| {row['moved_accuracy_change'] * 100:+.2f} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
