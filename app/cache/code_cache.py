@@ -6,9 +6,11 @@ and a breaker keeps a dead server from costing a time-out a request.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from redis.asyncio import Redis
@@ -20,6 +22,16 @@ from app.cache.keys import StoredCode, decode_value, encode_value, server_key
 from app.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+MAX_SHARED_KEYS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedGet:
+    """Keys that go to the server together, and what becomes of them."""
+
+    keys: list[bytes]
+    values: asyncio.Future[Sequence[bytes | None]]
 
 
 class CodeCache:
@@ -40,6 +52,8 @@ class CodeCache:
         self._metrics = metrics
         self._ttl_s = ttl_s
         self._breaker = Breaker()
+        self._gathering: _SharedGet | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def is_up(self) -> bool:
@@ -110,15 +124,38 @@ class CodeCache:
             await self._redis.aclose()
 
     async def _mget(self, keys: list[bytes]) -> Sequence[bytes | None]:
-        if self._redis is None or not self._breaker.allows(time.monotonic()):
+        """Values of keys. Requests that ask in one turn of the event loop share a round trip."""
+        if self._redis is None:
             return [None] * len(keys)
+        shared = self._gathering
+        if shared is None or len(shared.keys) + len(keys) > MAX_SHARED_KEYS:
+            loop = asyncio.get_running_loop()
+            shared = self._gathering = _SharedGet([], loop.create_future())
+            loop.call_soon(self._send, shared)
+        start = len(shared.keys)
+        shared.keys.extend(keys)
+        values = await asyncio.shield(shared.values)  # others wait for it too
+        return values[start : start + len(keys)]
+
+    def _send(self, shared: _SharedGet) -> None:
+        if self._gathering is shared:
+            self._gathering = None
+        task = asyncio.ensure_future(self._fetch(shared))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, shared: _SharedGet) -> None:
+        values: Sequence[bytes | None] = [None] * len(shared.keys)
         try:
-            values = await self._redis.mget(keys)
+            if self._redis is not None and self._breaker.allows(time.monotonic()):
+                found = await self._redis.mget(shared.keys)
+                values = cast(Sequence[bytes | None], found)  # bytes: the client decodes nothing
+                self._breaker.succeeded()
         except (RedisError, OSError, TimeoutError) as error:
             self._failed("get", error)
-            return [None] * len(keys)
-        self._breaker.succeeded()
-        return cast(Sequence[bytes | None], values)  # bytes: the client decodes nothing
+        finally:
+            if not shared.values.done():
+                shared.values.set_result(values)
 
     def _failed(self, operation: str, error: Exception) -> None:
         if self._breaker.is_closed:

@@ -26,7 +26,7 @@ from models.tokenization import TextTokenizer
 from models.tokens import Ids, Tokens, pad_rows
 
 # Past this many tokens a core's throughput is flat, and only the wait grows.
-BATCH_TOKENS = 512
+BATCH_TOKENS = 256
 # Starting a batch costs about as much as this many tokens of work.
 OVERHEAD_TOKENS = 16
 IR_FILES = ("model.xml", "model.bin", "tokenizer.json")

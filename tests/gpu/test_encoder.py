@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -45,3 +48,27 @@ def test_batch_mates_change_nothing(on_gpu: Encoder) -> None:
     share = hamming(alone, together).sum() / (alone.size * 8)
     print(f"{on_gpu.info.device}: {share:.1e} of the bits flip between alone and a batch of 256")
     assert share < 1e-3
+
+
+def test_short_passes_are_replayed_from_graphs_and_give_the_same_codes(on_gpu: Any) -> None:
+    assert on_gpu._graphs is not None
+    assert on_gpu._graphs._captured, "nothing was captured: see the warnings in the log"
+    tokens = [row.windows[0] for row in on_gpu.tokenize(TEXTS[:50])]
+    replayed = on_gpu.forward(tokens, 16).codes
+    graphs, on_gpu._graphs = on_gpu._graphs, None
+    try:
+        plain = on_gpu.forward(tokens, 16).codes
+    finally:
+        on_gpu._graphs = graphs
+    share = hamming(replayed, plain).sum() / (plain.size * 8)
+    print(f"{on_gpu.info.device}: {share:.1e} of the bits differ between replayed and plain passes")
+    assert share < 1e-3
+
+
+def test_two_threads_take_turns(on_gpu: Any) -> None:
+    rows = [row.windows[0] for row in on_gpu.tokenize(TEXTS[:400])]
+    parts = [rows[start : start + 25] for start in range(0, 400, 25)]
+    expected = [on_gpu.forward(part, 16).codes for part in parts]
+    with ThreadPoolExecutor(on_gpu.batching.workers) as workers:
+        found = list(workers.map(lambda part: on_gpu.forward(part, 16).codes, parts))
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -92,7 +92,9 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
 def test_pickled_weights_are_not_read(roberta: Path, backend: str) -> None:
     torch.save({"weight": torch.zeros(1)}, roberta / "pytorch_model.bin")
     (roberta / "model.safetensors").unlink()
-    with pytest.raises(ArtifactError, match=r"cannot load backbone|no profile for backend=openvino"):
+    with pytest.raises(
+        ArtifactError, match=r"cannot load backbone|no profile for backend=openvino"
+    ):
         load(roberta, backend)
 
 
