@@ -29,7 +29,7 @@ from models.tokens import Ids, Tokens, pad_rows
 BATCH_TOKENS = 256
 # Starting a batch costs about as much as this many tokens of work.
 OVERHEAD_TOKENS = 16
-# Kernels kept for shapes met before, a stream. OpenVINO's own 5,000 is gigabytes under real traffic.
+# Kernels kept for shapes met before. OpenVINO keeps 5,000: gigabytes under varied traffic.
 CACHED_KERNELS = 200
 IR_FILES = ("model.xml", "model.bin", "tokenizer.json")
 _PRECISION = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
