@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +24,7 @@ from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
 from app.deps import ApiServices, EncoderServices
 from app.encoding.batcher import Batcher, BatcherLimits
-from app.encoding.protocol import EncoderInfo, TextEncoder
+from app.encoding.protocol import TextEncoder
 from app.encoding.remote import RemoteEncoder
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
@@ -180,8 +180,7 @@ async def _local_encoder(
     rule = encoder.batching
     if settings.max_batch_tokens:
         rule = replace(rule, max_tokens=settings.max_batch_tokens)
-    public = EncoderInfo(**asdict(info))
-    batcher = Batcher(encoder, public, rule, cache, metrics, limits)
+    batcher = Batcher(encoder, rule, cache, metrics, limits)
     try:
         yield batcher
     finally:

@@ -24,7 +24,7 @@ from benchmarks.texts import texts_of
 from models.bulk import encode_texts
 from models.loading import load_profile, offers_of, open_source
 from models.packing import partition
-from models.profiles import PREFERENCE, choose_profile, this_machine
+from models.profiles import choose_profile, runnable_profiles, this_machine
 
 BARE = "bare OpenVINO int8"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
@@ -78,9 +78,8 @@ def our_runners(more: str, threads: int) -> tuple[str, dict[str, peers.Runner]]:
     chosen = choose_profile(machine, offers, device="cpu")
     wanted = {chosen.name, *filter(None, more.split(","))}
     runners: dict[str, peers.Runner] = {}
-    for profile in PREFERENCE:
-        here = profile.name in offers and machine.runs(profile)
-        if here and (profile.name in wanted or "all" in wanted):
+    for profile in runnable_profiles(machine, offers):
+        if profile.name in wanted or "all" in wanted:
             encoder = load_profile(source, profile, threads)
             encoder.warm_up()
             runners[profile.name] = partial(encode_texts, encoder)

@@ -21,7 +21,7 @@ from benchmarks.machine import print_result
 from models.codes import hamming
 from models.encoder import Encoder
 from models.loading import load_profile, offers_of, open_source
-from models.profiles import PREFERENCE, this_machine
+from models.profiles import runnable_profiles, this_machine
 from models.tokens import Ids
 
 LARGEST_BATCH = 64
@@ -34,12 +34,10 @@ def main() -> None:
     parser.add_argument("--profiles", default="")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    source, machine = open_source(DEFAULT_ENCODER), this_machine()
+    source = open_source(DEFAULT_ENCODER)
     wanted = set(filter(None, arguments.profiles.split(",")))
     figures = {}
-    for profile in PREFERENCE:
-        if profile.name not in offers_of(source) or not machine.runs(profile):
-            continue
+    for profile in runnable_profiles(this_machine(), offers_of(source)):
         if wanted and profile.name not in wanted:
             continue
         encoder = load_profile(source, profile, arguments.threads)

@@ -42,6 +42,11 @@ class EncoderInfo:
     device: str
     profile: str
 
+    @property
+    def code_bytes(self) -> int:
+        """Width of a code in bytes."""
+        return self.bits // 8
+
 
 class Encoder(Protocol):
     """Text to code.

@@ -6,10 +6,10 @@ Only the chosen backend's library is imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from models.profiles import Machine, Offer, Profile, choose_profile, this_machin
 QUANTIZER_WEIGHTS = "quantizer.safetensors"
 INT8 = Profile("openvino", "cpu", "int8")
 STORED = "openvino-int8"  # folder of the quantized model inside an artifact
+STORED_FILES = ("model.xml", "model.bin", "tokenizer.json")
 GATE = "gate.json"
 OPENVINO_FLOATS = ("openvino-cpu-bf16", "openvino-cpu-fp32")
 TORCH = ("torch-cuda-bf16", "torch-cuda-fp32", "torch-cpu-bf16", "torch-cpu-fp32")
@@ -66,7 +67,7 @@ def load_encoder(
     dtype: str = "auto",
     threads: int = 1,
     max_tokens: int = 0,
-    long_texts: str = "",
+    long_texts: Literal["", "cut", "windows"] = "",
     machine: Machine | None = None,
 ) -> Encoder:
     """Load an artifact folder, or any Hugging Face encoder by path or name.
@@ -90,10 +91,8 @@ def load_encoder(
     manifest = found.manifest
     if max_tokens:
         manifest = replace(manifest, max_tokens=max_tokens)
-    if long_texts == "windows":
-        manifest = replace(manifest, long_texts="windows")
-    elif long_texts == "cut":
-        manifest = replace(manifest, long_texts="cut")
+    if long_texts:
+        manifest = replace(manifest, long_texts=long_texts)
     found = replace(found, manifest=manifest)
     profile = choose_profile(
         machine or this_machine(), offers_of(found), backend=backend, device=device, dtype=dtype
@@ -177,7 +176,7 @@ def load_profile(source: Source, profile: Profile, threads: int = 1) -> Encoder:
 
 
 def _stored_int8(source: Source, threads: int) -> Encoder:
-    from models.openvino.encoder import OpenVINOEncoder, stored_backbone_digest
+    from models.openvino.encoder import OpenVINOEncoder
 
     folder = source.stored
     if folder is None:
@@ -193,7 +192,7 @@ def _stored_int8(source: Source, threads: int) -> Encoder:
         folder / "model.xml",
         folder / "tokenizer.json",
         thresholds,
-        stored_backbone_digest(folder),
+        _local_digest(folder, STORED_FILES),
         threads=threads,
         pad_id=int(config.get("pad_token_id") or 0),
     )
@@ -211,9 +210,6 @@ def _openvino_floats(source: Source, profile: Profile, threads: int) -> Encoder:
     graph = build_graph(
         config, read_tensors(folder / "model.safetensors"), manifest.pooling, manifest.layers
     )
-    digest = digest_files(folder)
-    if digest is None:
-        raise ArtifactError(f"{folder.name} lacks tokenizer.json")
     thresholds = thresholds_in(source.folder)
     width = graph.output(0).partial_shape[1].get_length()
     return OpenVINOEncoder(
@@ -222,10 +218,17 @@ def _openvino_floats(source: Source, profile: Profile, threads: int) -> Encoder:
         graph,
         folder / "tokenizer.json",
         np.zeros(width, dtype=np.float32) if thresholds is None else thresholds,
-        digest,
+        _local_digest(folder, BACKBONE_FILES),
         threads=threads,
         pad_id=int(config.get("pad_token_id") or 0),
     )
+
+
+def _local_digest(folder: Path, names: Sequence[str]) -> str:
+    digest = digest_files(folder, names)
+    if digest is None:
+        raise ArtifactError(f"{folder.name} lacks one of {', '.join(names)}")
+    return digest
 
 
 def thresholds_in(folder: Path | None) -> NDArray[np.float32] | None:

@@ -65,12 +65,16 @@ class Machine:
     bf16: bool
     int8: bool
 
+    def has(self, profile: Profile) -> bool:
+        """Whether the profile's library and device are here."""
+        installed = self.torch if profile.backend == "torch" else self.openvino
+        return installed and (self.cuda or profile.device == "cpu")
+
     def runs(self, profile: Profile) -> bool:
         """Whether the profile can run here, and not slower than a plainer one."""
-        installed = self.torch if profile.backend == "torch" else self.openvino
-        if profile.device == "cuda":
-            return installed and self.cuda
-        return installed and {"int8": self.int8, "bf16": self.bf16, "fp32": True}[profile.dtype]
+        if not self.has(profile) or profile.device == "cuda":
+            return self.has(profile)
+        return {"int8": self.int8, "bf16": self.bf16, "fp32": True}[profile.dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,11 @@ class Offer:
     @property
     def passes(self) -> bool:
         return self.accuracy_change is None or self.accuracy_change >= -MAX_ACCURACY_LOSS
+
+
+def runnable_profiles(machine: Machine, offers: Mapping[str, Offer]) -> list[Profile]:
+    """The profiles that are offered and run here, fastest first, whatever the gate says."""
+    return [p for p in PREFERENCE if p.name in offers and machine.runs(p)]
 
 
 def choose_profile(
@@ -120,8 +129,7 @@ def choose_profile(
         )
         if not wanted or profile.name not in offers:
             continue
-        installed = machine.torch if profile.backend == "torch" else machine.openvino
-        if named and installed and (machine.cuda or profile.device == "cpu"):
+        if named and machine.has(profile):
             return profile
         if machine.runs(profile) and offers[profile.name].passes:
             return profile

@@ -19,11 +19,11 @@ from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode
 from app.encoding.admission import Admission
 from app.encoding.in_flight import Call, Encoded, Entry, Piece
-from app.encoding.protocol import EncodeResult, EncoderInfo, EncodeTiming
+from app.encoding.protocol import EncodeResult, EncodeTiming
 from app.encoding.queue import Batch, LengthQueue
 from app.errors import EncoderUnavailable, Overloaded
 from app.metrics import Metrics
-from models.encoder import EncodedBatch, Encoder
+from models.encoder import EncodedBatch, Encoder, EncoderInfo
 from models.packing import BatchRule
 from models.tokens import Tokens
 
@@ -46,8 +46,7 @@ class Batcher:
 
     Args:
         encoder: the device.
-        info: what the service says of it.
-        rule: how it wants its batches.
+        rule: how it wants its batches, or a setting does.
         cache: where codes go before they are answered.
         metrics: of this process.
         limits: of what may wait.
@@ -56,7 +55,6 @@ class Batcher:
     def __init__(
         self,
         encoder: Encoder,
-        info: EncoderInfo,
         rule: BatchRule,
         cache: CodeCache,
         metrics: Metrics,
@@ -64,7 +62,7 @@ class Batcher:
     ) -> None:
         self._encoder = encoder
         self._rule = rule
-        self._info = info
+        self._info = encoder.info
         self._cache = cache
         self._metrics = metrics
         self._admission = Admission(limits.max_queued_texts, limits.max_queued_tokens)

@@ -10,22 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.cache.keys import StoredCode
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderInfo:
-    """What identifies an encoder to the rest of the service."""
-
-    name: str
-    fingerprint: str
-    bits: int
-    max_tokens: int
-    device: str
-    profile: str
-
-    @property
-    def code_bytes(self) -> int:
-        return self.bits // 8
+from models.encoder import EncoderInfo
 
 
 @dataclass(slots=True)

@@ -21,9 +21,10 @@ import numpy as np
 import orjson
 
 from app.cache.keys import StoredCode
-from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, EncodeTiming
+from app.encoding.protocol import EncoderChanged, EncodeResult, EncodeTiming
 from app.errors import EncoderUnavailable, Overloaded
 from app.files import replace_file
+from models.encoder import EncoderInfo
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode, digest_texts
 from app.call import Call
-from app.encoding.protocol import EncoderChanged, EncodeResult, EncoderInfo, TextEncoder
+from app.encoding.protocol import EncoderChanged, EncodeResult, TextEncoder
 from app.errors import BadRequest, EncoderUnavailable, InvalidField, NotFound, TooLarge
 from app.metrics import Metrics
+from models.encoder import EncoderInfo
 
 ATTEMPTS = 3
 

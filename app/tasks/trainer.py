@@ -17,7 +17,6 @@ from multiprocessing import get_context
 from typing import Any
 
 from app.call import Call
-from app.encoding.protocol import EncoderInfo
 from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
 from app.schemas import ErrorBody, Job, TrainOptions
 from app.tasks.examples import Examples, target_array
@@ -25,6 +24,7 @@ from app.tasks.jobs import STAMP_EVERY_S, JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from models.codes import Codes, stack_codes
+from models.encoder import EncoderInfo
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, TaskKind
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from models.artifact import ArtifactError, EncoderManifest
 from models.codes import pack_bits
 from models.encoder import EncodedBatch, EncoderInfo
-from models.identity import digest_files, digest_thresholds, fingerprint_of
-from models.openvino.graph import KEY_MULTIPLE
+from models.identity import digest_thresholds, fingerprint_of
+from models.openvino.shape import KEY_MULTIPLE, mask_width
 from models.packing import BatchRule
 from models.profiles import Profile
 from models.tokenization import TextTokenizer
@@ -31,7 +31,6 @@ BATCH_TOKENS = 256
 OVERHEAD_TOKENS = 16
 # Kernels kept for shapes met before. OpenVINO keeps 5,000: gigabytes under varied traffic.
 CACHED_KERNELS = 200
-IR_FILES = ("model.xml", "model.bin", "tokenizer.json")
 _PRECISION = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
 
 
@@ -106,8 +105,7 @@ class OpenVINOEncoder:
 
     def forward(self, rows: Sequence[Ids], length: int, embeddings: bool = False) -> EncodedBatch:
         """See `models.encoder.Encoder.forward`."""
-        width = -(-length // KEY_MULTIPLE) * KEY_MULTIPLE
-        ids, mask = pad_rows(rows, length, self._pad_id, width)
+        ids, mask = pad_rows(rows, length, self._pad_id, mask_width(length))
         request = self._requests.get()
         try:
             request.infer({"ids": ids, "mask": mask}, share_inputs=True)
@@ -121,15 +119,3 @@ class OpenVINOEncoder:
         for length in (KEY_MULTIPLE, min(64, self.info.max_tokens)):
             for _ in range(self.batching.workers):
                 self.forward([np.full(length, self._pad_id, dtype=np.int32)], length)
-
-
-def stored_backbone_digest(folder: Path) -> str:
-    """Digest of a stored model's files.
-
-    Raises:
-        ArtifactError: one is missing.
-    """
-    digest = digest_files(folder, IR_FILES)
-    if digest is None:
-        raise ArtifactError(f"{folder.name} lacks one of {', '.join(IR_FILES)}")
-    return digest

@@ -22,7 +22,6 @@ from openvino import opset15 as ops
 from models.artifact import ArtifactError
 from models.openvino.shape import BertShape
 
-KEY_MULTIPLE = 16
 MASKED = -1e4  # far below any attention score, and within every float type's range
 Weights = Mapping[str, NDArray[Any]]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,7 @@ from models.codes import Codes, hamming
 from models.encoder import Encoder
 from models.head_runtime import Head, HeadStack
 from models.loading import GATE, load_profile, offers_of, open_source
-from models.profiles import (
-    MAX_ACCURACY_LOSS,
-    PREFERENCE,
-    Offer,
-    Profile,
-    choose_profile,
-    this_machine,
-)
+from models.profiles import Offer, Profile, choose_profile, runnable_profiles, this_machine
 from models.training.datasets import read_meta, read_split
 from models.training.heads import train_head
 
@@ -73,8 +66,8 @@ class Tally:
     texts: int = 0
     flipped: float = 0.0
     bits: int = 0
-    own: list[float] | None = None
-    moved: list[float] | None = None
+    own: list[float] = field(default_factory=list)
+    moved: list[float] = field(default_factory=list)
 
 
 def main() -> None:
@@ -88,13 +81,13 @@ def main() -> None:
     arguments = parser.parse_args()
     wanted = set(filter(None, arguments.profiles.split(",")))
     encoders = profiles_here(str(arguments.encoder), arguments.threads, wanted)
-    tallies = {name: Tally(own=[], moved=[]) for name in encoders}
+    tallies = {name: Tally() for name in encoders}
     for task in TASKS:
         labels = read_meta(arguments.data, task)["label_names"]
         train = rows_of(arguments.data, task, "train", arguments.train_rows)
         test = rows_of(arguments.data, task, "test", arguments.test_rows)
         measure_task(encoders, train, test, len(labels), tallies)
-        row = {name: round(tally.own[-1], 4) for name, tally in tallies.items() if tally.own}
+        row = {name: round(tally.own[-1], 4) for name, tally in tallies.items()}
         print(json.dumps({"task": task, **row}), flush=True)
     profiles = summary(tallies)
     result = {
@@ -111,11 +104,10 @@ def main() -> None:
 
 def profiles_here(source: str, threads: int, wanted: set[str]) -> dict[str, Encoder]:
     """The profiles of the encoder that run on this machine, the reference first."""
-    opened, machine = open_source(source), this_machine()
-    offered = offers_of(opened)
-    here = [p for p in PREFERENCE if p.name in offered and machine.runs(p)]
-    runnable = [p for p in here if p != REFERENCE and (p.name in wanted or not wanted)]
-    loaded = {p.name: load_profile(opened, p, threads) for p in (REFERENCE, *runnable)}
+    opened = open_source(source)
+    here = runnable_profiles(this_machine(), offers_of(opened))
+    others = [p for p in here if p != REFERENCE and (p.name in wanted or not wanted)]
+    loaded = {p.name: load_profile(opened, p, threads) for p in (REFERENCE, *others)}
     for encoder in loaded.values():
         encoder.warm_up()
     return loaded
@@ -156,8 +148,6 @@ def measure_task(
         reference = reference or (codes, head)
         tally.flipped += float(hamming(codes, reference[0]).sum())
         tally.bits += codes.size * 8
-        assert tally.own is not None
-        assert tally.moved is not None
         tally.own.append(accuracy(head, test_codes, test.targets))
         tally.moved.append(accuracy(reference[1], test_codes, test.targets))
 
@@ -170,14 +160,14 @@ def accuracy(head: Head, codes: Codes, targets: NDArray[np.int64]) -> float:
 
 def summary(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
     """Figures by profile. `accuracy_change` is against the reference, heads on their own codes."""
-    reference = float(np.mean(tallies[REFERENCE.name].own or [0.0]))
+    reference = float(np.mean(tallies[REFERENCE.name].own))
     return {
         name: {
             "texts_per_second": round(tally.texts / tally.seconds, 1),
             "bit_agreement": round(1 - tally.flipped / tally.bits, 5),
-            "mean_accuracy": round(float(np.mean(tally.own or [0.0])), 5),
-            "accuracy_change": round(float(np.mean(tally.own or [0.0])) - reference, 5),
-            "moved_accuracy_change": round(float(np.mean(tally.moved or [0.0])) - reference, 5),
+            "mean_accuracy": round(float(np.mean(tally.own)), 5),
+            "accuracy_change": round(float(np.mean(tally.own)) - reference, 5),
+            "moved_accuracy_change": round(float(np.mean(tally.moved)) - reference, 5),
         }
         for name, tally in tallies.items()
     }
@@ -190,7 +180,7 @@ def table(profiles: dict[str, dict[str, float]], chosen: str) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, row in profiles.items():
-        passes = row["accuracy_change"] >= -MAX_ACCURACY_LOSS
+        passes = Offer(row["accuracy_change"]).passes
         verdict = "chosen" if name == chosen else "passes" if passes else "barred"
         lines.append(
             f"| {name} | {row['texts_per_second']:.0f} | {row['bit_agreement']:.4f} "

@@ -27,7 +27,8 @@ from safetensors.numpy import save_file
 from models.artifact import ArtifactError, read_tensors
 from models.bulk import embed_texts
 from models.loading import INT8, QUANTIZER_WEIGHTS, STORED, Source, load_profile, open_source
-from models.openvino.graph import KEY_MULTIPLE, build_graph
+from models.openvino.graph import build_graph
+from models.openvino.shape import mask_width
 from models.tokenization import TextTokenizer
 from models.tokens import pad_rows
 from models.training.calibrate import ROWS as THRESHOLD_ROWS
@@ -130,8 +131,7 @@ def calibrate(artifact: Path, texts: Sequence[str], threads: int) -> NDArray[np.
 
 
 def _feed(row: NDArray[np.int32], pad_id: int) -> dict[str, NDArray[np.int32]]:
-    width = -(-len(row) // KEY_MULTIPLE) * KEY_MULTIPLE
-    ids, mask = pad_rows([row], len(row), pad_id, width)
+    ids, mask = pad_rows([row], len(row), pad_id, mask_width(len(row)))
     return {"ids": ids, "mask": mask}
 
 

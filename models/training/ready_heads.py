@@ -26,7 +26,7 @@ from models.head_runtime import HeadStack
 from models.identity import digest_files, digest_thresholds, fingerprint_of
 from models.loading import Source, load_profile, offers_of, open_source, thresholds_in
 from models.packing import buckets_up_to
-from models.profiles import PREFERENCE, Profile, choose_profile, this_machine
+from models.profiles import Profile, choose_profile, runnable_profiles, this_machine
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
 from models.training.report import evaluate
@@ -77,7 +77,7 @@ def load_all(source: Source, threads: int) -> list[Encoder]:
     """The encoder in every profile that runs here, the one served by default first."""
     machine, offers = this_machine(), offers_of(source)
     default = choose_profile(machine, offers)
-    others = [p for p in PREFERENCE if p != default and p.name in offers and machine.runs(p)]
+    others = [p for p in runnable_profiles(machine, offers) if p != default]
     return [load_profile(source, profile, threads) for profile in (default, *others)]
 
 

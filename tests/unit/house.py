@@ -16,10 +16,10 @@ from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
 from app.cache.keys import StoredCode, digest_texts
 from app.encoding.batcher import Batcher, BatcherLimits
-from app.encoding.protocol import EncodeResult, EncoderInfo
+from app.encoding.protocol import EncodeResult
 from app.metrics import Metrics, value_of
 from models.codes import pack_bits
-from models.encoder import EncodedBatch
+from models.encoder import EncodedBatch, EncoderInfo
 from models.packing import BatchRule
 from models.tokens import Ids, Tokens
 
@@ -129,7 +129,7 @@ class House:
         self.front = FrontCache(1 << 20)
         self.cache = cache(None, self.front, self.metrics)
         self.batcher = Batcher(
-            self.encoder, INFO, rule, self.cache, self.metrics, BatcherLimits(**known | limits)
+            self.encoder, rule, self.cache, self.metrics, BatcherLimits(**known | limits)
         )
 
     async def encode(self, *texts: str, embeddings: bool = False) -> EncodeResult:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from models.artifact import ArtifactError
-from models.openvino.graph import KEY_MULTIPLE, build_graph
+from models.openvino.graph import build_graph
+from models.openvino.shape import KEY_MULTIPLE
 from models.pooling import PoolingKind
 from tests.unit.tiny import FIRST_WORD, VOCABULARY, config_of, weights_of, write_bert, write_roberta
 
