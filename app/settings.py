@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="0: as many as there are cores for this process")
     max_batch_tokens: int = Field(0, ge=0, description="0: what the encoder does best with")
     max_queued_texts: int = Field(4096, ge=1)
-    max_queued_tokens: int = Field(262_144, ge=512)
+    max_queue_ms: int = Field(250, ge=1, description="how long a text may wait for others'")
     encoder_url: str = Field("", description="the encoder process's address, for role=api")
     encoder_key: SecretStr = SecretStr("")
     encoder_timeout_s: float = Field(30.0, gt=0, le=600)

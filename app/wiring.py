@@ -176,7 +176,7 @@ async def _local_encoder(
         time.perf_counter() - started,
         info.fingerprint,
     )
-    limits = BatcherLimits(settings.max_queued_texts, settings.max_queued_tokens)
+    limits = BatcherLimits(settings.max_queued_texts, settings.max_queue_ms)
     rule = encoder.batching
     if settings.max_batch_tokens:
         rule = replace(rule, max_tokens=settings.max_batch_tokens)

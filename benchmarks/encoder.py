@@ -118,7 +118,10 @@ def shape_of(texts: list[str]) -> dict[str, float]:
     encoder = load_profile(source, profile)
     lengths = [len(ids) for tokens in encoder.tokenize(texts) for ids in tokens.windows]
     batches = list(partition(lengths, encoder.batching))
-    padded = sum(len(chosen) * length for chosen, length in batches)
+    padded = sum(
+        encoder.batching.tokens(len(chosen), sum(lengths[i] for i in chosen), width)
+        for chosen, width in batches
+    )
     return {
         "texts": len(texts),
         "mean_tokens": round(sum(lengths) / len(lengths), 1),

@@ -69,7 +69,8 @@ def measure(
     random = np.random.default_rng(0)
     count = max(1, min(512, encoder.batching.max_tokens // length))
     rows = [random.integers(5, 1_000, length).astype(np.int32) for _ in range(count)]
-    passes = per_second(lambda: encoder.forward(rows, length), seconds) * count
+    width = encoder.batching.width(length)
+    passes = per_second(lambda: encoder.forward(rows, width), seconds) * count
     words = [" ".join(f"w{n}" for n in random.integers(0, 900, length - 2)) for _ in range(count)]
     texts = per_second(lambda: encode_texts(encoder, words), seconds) * count
     tokenized = per_second(lambda: encoder.tokenize(words), min(seconds, 1.0)) * count

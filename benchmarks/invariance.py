@@ -69,11 +69,11 @@ def flipped_bits(encoder: Encoder, rows: list[Ids], seed: int = 1) -> tuple[int,
     together = np.zeros_like(alone)
 
     def run_alone(index: int) -> None:
-        alone[index] = encoder.forward([rows[index]], rule.padded(len(rows[index]))).codes[0]
+        alone[index] = encoder.forward([rows[index]], rule.width(len(rows[index]))).codes[0]
 
     def run_batch(batch: tuple[list[int], int]) -> None:
-        chosen, length = batch
-        together[chosen] = encoder.forward([rows[i] for i in chosen], length).codes
+        chosen, width = batch
+        together[chosen] = encoder.forward([rows[i] for i in chosen], width).codes
 
     batches = list(_batches(encoder, rows, seed))
     with ThreadPoolExecutor(rule.workers) as workers:
@@ -87,7 +87,7 @@ def _batches(encoder: Encoder, rows: list[Ids], seed: int) -> Iterator[tuple[lis
     order = random.permutation(len(rows))
     rule = encoder.batching
     if rule.buckets is not None:
-        padded = np.array([rule.padded(len(row)) for row in rows])
+        padded = np.array([rule.width(len(row)) for row in rows])
         for bucket in rule.buckets:
             members = random.permutation(np.flatnonzero(padded == bucket)).tolist()
             yield from ((chosen, bucket) for chosen in _sized(members, bucket, random))
@@ -98,7 +98,7 @@ def _batches(encoder: Encoder, rows: list[Ids], seed: int) -> Iterator[tuple[lis
         for chosen in _sized(members, encoder.info.max_tokens // 4, random):
             longest = max(len(rows[i]) for i in chosen)
             spare = int(random.integers(0, 40)) if random.random() < 0.5 else 0
-            yield chosen, min(longest + spare, encoder.info.max_tokens)
+            yield chosen, min(rule.width(longest + spare), encoder.info.max_tokens)
 
 
 def _sized(members: list[int], length: int, random: np.random.Generator) -> Iterator[list[int]]:

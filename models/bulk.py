@@ -57,9 +57,9 @@ def _encoded_chunk(
     rows = [tokens[text].windows[window] for text, window in pieces]
 
     def forward(batch: tuple[list[int], int]) -> tuple[list[int], EncodedBatch]:
-        chosen, length = batch
+        chosen, width = batch
         floats = embeddings or any(pieces[i][0] in several for i in chosen)
-        return chosen, encoder.forward([rows[i] for i in chosen], length, floats)
+        return chosen, encoder.forward([rows[i] for i in chosen], width, floats)
 
     of_windows: dict[int, dict[int, NDArray[np.float32]]] = {text: {} for text in several}
     batches = partition([len(row) for row in rows], encoder.batching)

@@ -60,19 +60,19 @@ class Encoder(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of texts, special tokens and prompt included, within the limit."""
 
-    def forward(self, rows: Sequence[Ids], length: int, embeddings: bool = False) -> EncodedBatch:
+    def forward(self, rows: Sequence[Ids], width: int, embeddings: bool = False) -> EncodedBatch:
         """One pass.
 
         Args:
-            rows: windows of token ids, each at most `length` long.
-            length: the padded length.
+            rows: windows of token ids, each at most `width` long.
+            width: of a row that holds the longest: `batching.width` of its length.
             embeddings: also return the float embeddings.
 
         Returns:
             Codes (and embeddings) in the order of `rows`.
 
         Raises:
-            ValueError: a row is longer than `length`.
+            ValueError: a row is longer than `width`.
         """
 
     def warm_up(self) -> None:

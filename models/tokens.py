@@ -29,16 +29,14 @@ class Tokens:
         return sum(len(ids) for ids in self.windows)
 
 
-def pad_rows(
-    rows: Sequence[Ids], length: int, pad_id: int, mask_width: int | None = None
-) -> tuple[Ids, Ids]:
-    """Token ids `(b, length)` and mask `(b, mask_width or length)`, both int32.
+def pad_rows(rows: Sequence[Ids], length: int, pad_id: int) -> tuple[Ids, Ids]:
+    """Token ids and mask, both `(b, length)` int32.
 
     Raises:
         ValueError: a row is longer than `length`.
     """
     ids = np.full((len(rows), length), pad_id, dtype=np.int32)
-    mask = np.zeros((len(rows), mask_width or length), dtype=np.int32)
+    mask = np.zeros_like(ids)
     for index, row in enumerate(rows):
         size = len(row)
         if size > length:

@@ -112,9 +112,9 @@ class TorchEncoder:
         """See `models.encoder.Encoder.tokenize`."""
         return self._tokenizer(texts)
 
-    def forward(self, rows: Sequence[Ids], length: int, embeddings: bool = False) -> EncodedBatch:
-        """See `models.encoder.Encoder.forward`. `length` is one of the buckets."""
-        padded = (torch.from_numpy(array) for array in pad_rows(rows, length, self._pad_id))
+    def forward(self, rows: Sequence[Ids], width: int, embeddings: bool = False) -> EncodedBatch:
+        """See `models.encoder.Encoder.forward`. `width` is one of the buckets."""
+        padded = (torch.from_numpy(array) for array in pad_rows(rows, width, self._pad_id))
         if self.device.type == "cuda":
             padded = (tensor.pin_memory() for tensor in padded)
         ids, mask = padded

@@ -90,22 +90,30 @@ class CodeCache:
         return found
 
     async def set_many(self, fingerprint: str, codes: dict[bytes, StoredCode]) -> None:
-        """Store codes by digest, in one pipelined round trip."""
+        """Store codes by digest, in one round trip."""
         for digest, stored in codes.items():
             self._front.put(digest, stored)
         if self._redis is None or not codes or not self._breaker.allows(time.monotonic()):
             return
-        expiry = self._ttl_s or None
-        pipeline = self._redis.pipeline(transaction=False)
+        values: dict[bytes, bytes] = {}
         for digest, stored in codes.items():
             key = server_key(fingerprint, digest)
-            pipeline.set(key, encode_value(key, stored), ex=expiry)
+            values[key] = encode_value(key, stored)
         try:
-            await pipeline.execute()
+            await self._set(self._redis, values)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed("set", error)
         else:
             self._breaker.succeeded()
+
+    async def _set(self, redis: Redis, values: dict[bytes, bytes]) -> None:
+        if not self._ttl_s:
+            await redis.mset(values)  # a third to a fifth of what as many SETs cost here
+            return
+        pipeline = redis.pipeline(transaction=False)
+        for key, value in values.items():
+            pipeline.set(key, value, ex=self._ttl_s)
+        await pipeline.execute()
 
     async def ping(self) -> bool:
         """Ask the server itself, whatever the breaker says (for /ready and /v1/stats)."""

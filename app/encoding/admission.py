@@ -1,23 +1,26 @@
-"""Admission before the queue: permits counted in texts and tokens, not requests. Pure."""
+"""Admission before the queue: permits counted in texts, and a bound on waiting. Pure."""
 
 from __future__ import annotations
 
-FIRST_GUESS_TOKENS_PER_S = 2_000.0
 SMOOTHING = 0.2
+# A request may wait this many times as long as it would take alone: who asks for much waits longer.
+PATIENCE = 4.0
 
 
 class Admission:
-    """Counts what is in the house and refuses what would be too much.
+    """Counts what is in the house and refuses what would be too much or too late.
 
     Args:
         max_texts: texts admitted and not yet answered.
-        max_tokens: padded tokens waiting for a batch.
+        max_wait_s: how long a request may wait for others.
+        workers: batches that run at the same time.
     """
 
-    def __init__(self, max_texts: int, max_tokens: int) -> None:
+    def __init__(self, max_texts: int, max_wait_s: float, workers: int = 1) -> None:
         self._max_texts = max_texts
-        self._max_tokens = max_tokens
-        self._tokens_per_s = FIRST_GUESS_TOKENS_PER_S
+        self._max_wait_s = max_wait_s
+        self._workers = workers
+        self._tokens_per_s = 0.0  # not known yet
         self.texts = 0
 
     def try_enter(self, texts: int) -> bool:
@@ -31,16 +34,21 @@ class Admission:
         """Give permits back."""
         self.texts -= texts
 
-    def has_room(self, waiting_tokens: int, new_tokens: int) -> bool:
-        """Whether `new_tokens` may join the queue; alone, anything may."""
-        return waiting_tokens == 0 or waiting_tokens + new_tokens <= self._max_tokens
+    def is_late(self, ahead: float, own: float) -> bool:
+        """Whether a request of `own` tokens waits too long when `ahead` tokens come before it."""
+        if not self._tokens_per_s:
+            return False
+        return ahead > self._max_wait_s * self._tokens_per_s + PATIENCE * own
 
     def record(self, tokens: int, seconds: float) -> None:
         """Learn the encoder's speed from a finished batch."""
         if seconds > 0:
-            rate = tokens / seconds
-            self._tokens_per_s += SMOOTHING * (rate - self._tokens_per_s)
+            rate = self._workers * tokens / seconds
+            known = self._tokens_per_s or rate
+            self._tokens_per_s = known + SMOOTHING * (rate - known)
 
     def retry_after(self, waiting_tokens: int) -> float:
         """Seconds until about half of what waits is done, 1 to 30."""
+        if not self._tokens_per_s:
+            return 1.0
         return min(30.0, max(1.0, waiting_tokens / 2 / self._tokens_per_s))

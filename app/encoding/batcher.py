@@ -38,7 +38,7 @@ class BatcherLimits:
     """See the settings of the same names."""
 
     max_queued_texts: int
-    max_queued_tokens: int
+    max_queue_ms: int
 
 
 class Batcher:
@@ -65,7 +65,9 @@ class Batcher:
         self._info = encoder.info
         self._cache = cache
         self._metrics = metrics
-        self._admission = Admission(limits.max_queued_texts, limits.max_queued_tokens)
+        self._admission = Admission(
+            limits.max_queued_texts, limits.max_queue_ms / 1e3, rule.workers
+        )
         self._queue: LengthQueue[Piece] = LengthQueue(rule)
         self._in_flight: dict[tuple[bytes, bool], Entry] = {}
         self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
@@ -144,7 +146,9 @@ class Batcher:
         """Join what is in flight, create what is not; all of it or nothing."""
         keys = [(digest, embeddings) for digest in digests]
         new = len(set(keys) - self._in_flight.keys())
-        if not self._admission.try_enter(new):
+        # Not tokenized yet: taken for as long as those that wait.
+        tokens = new * self._queue.tokens // max(1, len(self._queue))
+        if self._is_late(new, tokens) or not self._admission.try_enter(new):
             raise self._overloaded()
         self._metrics.queued_texts.set(self._admission.texts)
         entries, created = [], []
@@ -189,18 +193,20 @@ class Batcher:
 
     def _enqueue(self, tokenized: Sequence[Tokens], entries: list[Entry]) -> None:
         pairs = list(zip(entries, tokenized, strict=True))
-        padded = sum(self._rule.padded(len(ids)) for one in tokenized for ids in one.windows)
-        if not self._admission.has_room(self._queue.tokens, padded):
+        lengths = [len(ids) for tokens in tokenized for ids in tokens.windows]
+        if self._is_late(len(lengths), sum(map(self._rule.padded, lengths))):
             refusal = self._overloaded()
             for entry in entries:
                 self._fail(entry, refusal)
             return
         now = time.perf_counter()
+        place = 0
         for entry, tokens in pairs:
             if entry.ended:  # everybody who wanted it has left meanwhile
                 continue
             for piece in entry.split(tokens, now):
-                self._queue.push(piece, len(piece.ids))
+                self._queue.push(piece, len(piece.ids), place)
+                place += 1
         if not self._dispatching:
             # After the other requests that are already at the door: they share the batch.
             self._dispatching = True
@@ -239,7 +245,7 @@ class Batcher:
         started = time.perf_counter()
         try:
             encoded = await loop.run_in_executor(
-                self._workers, self._encoder.forward, rows, batch.length, embeddings
+                self._workers, self._encoder.forward, rows, batch.width, embeddings
             )
         except Exception as error:
             logger.exception("a forward pass failed")
@@ -298,6 +304,9 @@ class Batcher:
             del self._in_flight[entry.key]
         self._admission.leave(1)
         self._metrics.queued_texts.set(self._admission.texts)
+
+    def _is_late(self, texts: int, tokens: int) -> bool:
+        return texts > 0 and self._admission.is_late(self._queue.ahead(texts), tokens)
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(

@@ -66,7 +66,7 @@ async def info(services: EncoderParts) -> dict[str, Any]:
             "max_upload_bytes": settings.max_upload_bytes,
             "max_text_bytes": settings.max_text_kb * 1024,
             "max_queued_texts": settings.max_queued_texts,
-            "max_queued_tokens": settings.max_queued_tokens,
+            "max_queue_ms": settings.max_queue_ms,
         },
     }
 

@@ -1,8 +1,7 @@
 """The encoder on a CPU by OpenVINO: no torch, no transformers.
 
-A text's code is the same alone and in any batch, at any padded length: int8 products are exact,
-every other sum runs along a fixed width or in a fixed order (see `models.openvino.graph`). So
-texts of different lengths share batches, each batch as wide as its longest text.
+A text's code is the same alone and in any batch: int8 products are exact, every other sum runs in a
+fixed order (see `models.openvino.graph`). So texts of different lengths share batches, end to end.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from models.artifact import ArtifactError, EncoderManifest
 from models.codes import pack_bits
 from models.encoder import EncodedBatch, EncoderInfo
 from models.identity import digest_thresholds, fingerprint_of
-from models.openvino.shape import KEY_MULTIPLE, mask_width
-from models.packing import BatchRule
+from models.openvino.layout import lay_out
+from models.packing import PACKED_MULTIPLE, BatchRule
 from models.profiles import Profile
 from models.tokenization import TextTokenizer
-from models.tokens import Ids, Tokens, pad_rows
+from models.tokens import Ids, Tokens
 
 # Past this many tokens a core's throughput is flat, and only the wait grows.
 BATCH_TOKENS = 256
 # Starting a batch costs about as much as this many tokens of work.
 OVERHEAD_TOKENS = 16
-# Kernels kept for shapes met before. OpenVINO keeps 5,000: gigabytes under varied traffic.
-CACHED_KERNELS = 200
+# What a pair of places costs in attention, as tokens of work: measured, see docs/experiments.md.
+PAIR_TOKENS = 0.002
 _PRECISION = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
 
 
@@ -76,7 +75,6 @@ class OpenVINOEncoder:
                     "NUM_STREAMS": threads,
                     "INFERENCE_NUM_THREADS": threads,
                     "INFERENCE_PRECISION_HINT": _PRECISION[profile.dtype],
-                    "CPU_RUNTIME_CACHE_CAPACITY": CACHED_KERNELS,
                 },
             )
         except RuntimeError as error:
@@ -87,7 +85,9 @@ class OpenVINOEncoder:
         self._requests: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(threads):
             self._requests.put(compiled.create_infer_request())
-        self.batching = BatchRule(BATCH_TOKENS, OVERHEAD_TOKENS, workers=threads)
+        self.batching = BatchRule(
+            BATCH_TOKENS, OVERHEAD_TOKENS, workers=threads, attention=PAIR_TOKENS
+        )
         self.info = EncoderInfo(
             name=manifest.name,
             fingerprint=fingerprint_of(
@@ -103,12 +103,12 @@ class OpenVINOEncoder:
         """See `models.encoder.Encoder.tokenize`."""
         return self._tokenizer(texts)
 
-    def forward(self, rows: Sequence[Ids], length: int, embeddings: bool = False) -> EncodedBatch:
+    def forward(self, rows: Sequence[Ids], width: int, embeddings: bool = False) -> EncodedBatch:
         """See `models.encoder.Encoder.forward`."""
-        ids, mask = pad_rows(rows, length, self._pad_id, mask_width(length))
+        inputs = lay_out(rows, width, self._pad_id).inputs()
         request = self._requests.get()
         try:
-            request.infer({"ids": ids, "mask": mask}, share_inputs=True)
+            request.infer(inputs, share_inputs=True)
             centred = request.get_output_tensor(0).data - self._thresholds
         finally:
             self._requests.put(request)
@@ -116,6 +116,7 @@ class OpenVINOEncoder:
 
     def warm_up(self) -> None:
         """One short and one long pass a worker: memory is taken, kernels are made."""
-        for length in (KEY_MULTIPLE, min(64, self.info.max_tokens)):
+        for length in (PACKED_MULTIPLE, min(64, self.info.max_tokens)):
+            row = np.full(length, self._pad_id, dtype=np.int32)
             for _ in range(self.batching.workers):
-                self.forward([np.full(length, self._pad_id, dtype=np.int32)], length)
+                self.forward([row], self.batching.width(length))

@@ -3,10 +3,12 @@
 Source: the forward pass of `transformers`' `BertModel` (and its kin that differ in names and in
 the first position), pooled as `models.pooling` does.
 
-Keys and values are padded inside the graph to the width of the mask, the queries and all linear
-layers are not. The CPU's softmax adds up whole vectors of 16 lanes and then the rest one by one; a
-mask width that is a multiple of 16 leaves no rest, so a text's sums run in one order whatever its
-padded length is. See docs/experiments.md, "Batch invariance".
+The texts of a batch lie end to end, so that linear layers and norms, nine tenths of the work, meet
+no padding; only attention and pooling lay them out a row each (see `models.openvino.layout`).
+
+Rows are a multiple of 16 wide: the CPU's softmax adds up whole vectors of 16 lanes and then the
+rest one by one, and such a width leaves no rest, so that a text's sums run in one order in any
+company. See docs/experiments.md, "Batch invariance".
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from openvino import opset15 as ops
 from models.artifact import ArtifactError
 from models.openvino.shape import BertShape
 
+# Inputs and how many dimensions each has.
+RANKS = {"ids": 1, "places": 1, "slots": 2, "mask": 2, "back": 1}
 MASKED = -1e4  # far below any attention score, and within every float type's range
 Weights = Mapping[str, NDArray[Any]]
 
@@ -38,8 +42,8 @@ def build_graph(
         layers: hidden states to pool and concatenate; negative ones count from the last.
 
     Returns:
-        A model with inputs `ids` `(b, s)` and `mask` `(b, k)`, int32, where k is s rounded up to
-        a multiple of 16, and the output `embedding` `(b, len(layers) * hidden)` float32.
+        A model whose inputs are a `models.openvino.layout.Layout`, and whose output `embedding` is
+        `(b, len(layers) * hidden)` float32.
 
     Raises:
         ArtifactError: weights are missing or of the wrong shape, or the variant is unknown.
@@ -58,33 +62,25 @@ class _Builder:
         self._prefix = names[0].removesuffix(marker)
 
     def build(self, pooling: str, layers: Sequence[int]) -> ov.Model:
-        ids = ops.parameter([-1, -1], np.int32, name="ids")
-        mask = ops.parameter([-1, -1], np.int32, name="mask")
-        ids_node, mask_node = ids.output(0), mask.output(0)
-        length = ops.gather(ops.shape_of(ids_node, "i32"), _i32(1), _i32(0))
-        width = ops.gather(ops.shape_of(mask_node, "i32"), _i32(1), _i32(0))
-        floats = ops.convert(mask_node, "f32")
-        scores_mask = ops.multiply(ops.subtract(floats, _f32(1.0)), _f32(-MASKED))
-        scores_mask = ops.unsqueeze(scores_mask, _i32([1, 2]))
-        short = ops.slice(floats, _i32([0]), _vector(length), _i32([1]), _i32([1]))
-        present = ops.unsqueeze(short, _i32(2))
-        padding = _vector(ops.subtract(width, length))
-        hidden = [self._embed(ids_node, length)]
+        inputs = {name: ops.parameter([-1] * rank, np.int32) for name, rank in RANKS.items()}
+        for name, node in inputs.items():
+            node.output(0).get_tensor().set_names({name})
+        rows = _Rows(inputs["slots"].output(0), inputs["mask"].output(0), inputs["back"].output(0))
+        hidden = [self._embed(inputs["ids"].output(0), inputs["places"].output(0))]
         for number in range(self._shape.layers):
-            hidden.append(self._layer(number, hidden[-1], scores_mask, padding))
+            hidden.append(self._layer(number, hidden[-1], rows))
         try:
             wanted = [hidden[layer] for layer in layers]
         except IndexError as error:
             raise ArtifactError(f"the backbone has {len(hidden)} hidden states") from error
-        pooled = [_pool(states, present, pooling) for states in wanted]
+        form = (self._shape.hidden,)
+        pooled = [_pool(rows.of(states, form), rows.present, pooling) for states in wanted]
         output = ops.concat(pooled, 1) if len(pooled) > 1 else pooled[0]
         output.set_friendly_name("embedding")
         output.output(0).get_tensor().set_names({"embedding"})
-        ids.output(0).get_tensor().set_names({"ids"})
-        mask.output(0).get_tensor().set_names({"mask"})
-        return ov.Model([ops.result(output)], [ids, mask], "encoder")
+        return ov.Model([ops.result(output)], list(inputs.values()), "encoder")
 
-    def _embed(self, ids: Any, length: Any) -> Any:
+    def _embed(self, ids: Any, places: Any) -> Any:
         shape = self._shape
         words = self._tensor("embeddings.word_embeddings.weight", (-1, shape.hidden))
         table = self._tensor("embeddings.position_embeddings.weight", (-1, shape.hidden))
@@ -93,24 +89,30 @@ class _Builder:
         table = table[shape.first_position :] + types[0]
         if len(table) < shape.positions:
             raise ArtifactError(f"the backbone has {len(table)} positions, not {shape.positions}")
-        places = ops.slice(_f32(table), _i32([0]), _vector(length), _i32([1]), _i32([0]))
         looked_up = ops.gather(_f32(words), ids, _i32(0))
-        return self._norm("embeddings.LayerNorm", ops.add(looked_up, places))
+        states = ops.add(looked_up, ops.gather(_f32(table), places, _i32(0)))
+        # (1, m, h) from here on: of two dimensions, OpenVINO fuses nothing with the products.
+        return self._norm("embeddings.LayerNorm", ops.unsqueeze(states, _i32(0)))
 
-    def _layer(self, number: int, states: Any, mask: Any, padding: Any) -> Any:
+    def _layer(self, number: int, states: Any, rows: _Rows) -> Any:
         name = f"encoder.layer.{number}."
         hidden = self._shape.hidden
         square = (hidden, hidden)
         scale = 1.0 / np.sqrt(hidden // self._shape.heads)
         query = self._linear(name + "attention.self.query", states, square, scale)
-        key = _pad_keys(self._linear(name + "attention.self.key", states, square), padding)
-        value = _pad_keys(self._linear(name + "attention.self.value", states, square), padding)
+        key = self._linear(name + "attention.self.key", states, square)
+        value = self._linear(name + "attention.self.value", states, square)
+        form = (self._shape.heads, hidden // self._shape.heads)
         scores = ops.matmul(
-            self._split(query, [0, 2, 1, 3]), self._split(key, [0, 2, 3, 1]), False, False
+            ops.transpose(rows.of(query, form), _i32([0, 2, 1, 3])),
+            ops.transpose(rows.of(key, form), _i32([0, 2, 3, 1])),
+            False,
+            False,
         )
-        shares = ops.softmax(ops.add(scores, mask), -1)
-        mixed = ops.matmul(shares, self._split(value, [0, 2, 1, 3]), False, False)
-        joined = ops.reshape(ops.transpose(mixed, _i32([0, 2, 1, 3])), _i32([0, 0, hidden]), True)
+        shares = ops.softmax(ops.add(scores, rows.scores_mask), -1)
+        values = ops.transpose(rows.of(value, form), _i32([0, 2, 1, 3]))
+        mixed = ops.transpose(ops.matmul(shares, values, False, False), _i32([0, 2, 1, 3]))
+        joined = rows.undo(ops.reshape(mixed, _i32([1, -1, hidden]), False))
         attended = self._linear(name + "attention.output.dense", joined, square)
         states = self._norm(name + "attention.output.LayerNorm", ops.add(attended, states))
         width = len(self._tensor(name + "intermediate.dense.bias", (-1,)))
@@ -118,12 +120,6 @@ class _Builder:
         inner = ops.gelu(inner, self._shape.activation)
         outer = self._linear(name + "output.dense", inner, (hidden, width))
         return self._norm(name + "output.LayerNorm", ops.add(outer, states))
-
-    def _split(self, states: Any, order: list[int]) -> Any:
-        """`(b, s, h)` to heads, transposed."""
-        heads = self._shape.heads
-        parts = ops.reshape(states, _i32([0, 0, heads, self._shape.hidden // heads]), True)
-        return ops.transpose(parts, _i32(order))
 
     def _linear(self, name: str, states: Any, shape: tuple[int, int], scale: float = 1.0) -> Any:
         weight = self._tensor(name + ".weight", shape) * np.float32(scale)
@@ -150,10 +146,26 @@ class _Builder:
         return np.asarray(tensor, dtype=np.float32)
 
 
-def _pad_keys(states: Any, padding: Any) -> Any:
-    """Zeros after the last token, as many as the mask is wider than the ids."""
-    after = ops.concat([_i32([0]), padding, _i32([0])], 0)
-    return ops.pad(states, _i32([0, 0, 0]), after, "constant", _f32(0.0))
+class _Rows:
+    """Tokens from one line into a row for each text, and back."""
+
+    def __init__(self, slots: Any, mask: Any, back: Any) -> None:
+        self._shape = ops.shape_of(slots, "i32")
+        self._slots = ops.reshape(slots, _i32([-1]), False)
+        self._back = back
+        floats = ops.convert(mask, "f32")
+        self.present = ops.unsqueeze(floats, _i32(2))
+        absent = ops.multiply(ops.subtract(floats, _f32(1.0)), _f32(-MASKED))
+        self.scores_mask = ops.unsqueeze(absent, _i32([1, 2]))
+
+    def of(self, states: Any, form: tuple[int, ...]) -> Any:
+        """`(1, m, h)` to `(b, w, *form)`."""
+        taken = ops.gather(states, self._slots, _i32(1))
+        return ops.reshape(taken, ops.concat([self._shape, _i32(form)], 0), False)
+
+    def undo(self, states: Any) -> Any:
+        """`(1, b * w, h)` to `(1, m, h)`."""
+        return ops.gather(states, self._back, _i32(1))
 
 
 def _pool(states: Any, present: Any, kind: str) -> Any:
@@ -167,10 +179,6 @@ def _pool(states: Any, present: Any, kind: str) -> Any:
         hidden = ops.multiply(ops.subtract(present, _f32(1.0)), _f32(np.finfo(np.float16).max))
         return ops.reduce_max(ops.add(states, hidden), _i32([1]), False)
     raise ArtifactError(f"unknown pooling {kind!r}; known: mean, first, max")
-
-
-def _vector(scalar: Any) -> Any:
-    return ops.reshape(scalar, _i32([1]), False)
 
 
 def _i32(value: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 from models.artifact import ArtifactError
 
 KINDS = ("bert", "roberta", "xlm-roberta", "camembert")
-KEY_MULTIPLE = 16  # of the mask's width; see models/openvino/graph.py
 ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
@@ -71,8 +70,3 @@ class BertShape:
         if shape.hidden % shape.heads:
             raise ArtifactError(f"{shape.heads} heads do not divide {shape.hidden} dimensions")
         return shape
-
-
-def mask_width(length: int) -> int:
-    """Width of the mask of a batch that is padded to `length` tokens."""
-    return -(-length // KEY_MULTIPLE) * KEY_MULTIPLE

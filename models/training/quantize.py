@@ -28,9 +28,9 @@ from models.artifact import ArtifactError, read_tensors
 from models.bulk import embed_texts
 from models.loading import INT8, QUANTIZER_WEIGHTS, STORED, Source, load_profile, open_source
 from models.openvino.graph import build_graph
-from models.openvino.shape import mask_width
+from models.openvino.layout import lay_out
+from models.packing import PACKED_MULTIPLE, round_up
 from models.tokenization import TextTokenizer
-from models.tokens import pad_rows
 from models.training.calibrate import ROWS as THRESHOLD_ROWS
 from models.training.calibrate import TASKS
 from models.training.datasets import read_split
@@ -131,8 +131,8 @@ def calibrate(artifact: Path, texts: Sequence[str], threads: int) -> NDArray[np.
 
 
 def _feed(row: NDArray[np.int32], pad_id: int) -> dict[str, NDArray[np.int32]]:
-    ids, mask = pad_rows([row], len(row), pad_id, mask_width(len(row)))
-    return {"ids": ids, "mask": mask}
+    # No token at the end that is none: it would be measured with the others.
+    return lay_out([row], round_up(len(row), PACKED_MULTIPLE), pad_id, multiple=1).inputs()
 
 
 def _texts(data: Path, rows: int) -> list[str]:

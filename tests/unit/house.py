@@ -122,7 +122,7 @@ class House:
         window: int = 0,
         **limits: int,
     ) -> None:
-        known = {"max_queued_texts": 100, "max_queued_tokens": 1000}
+        known = {"max_queued_texts": 100, "max_queue_ms": 60_000}
         self.rule = rule
         self.encoder = FakeEncoder(batching=rule, window=window)
         self.metrics = Metrics()

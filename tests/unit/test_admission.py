@@ -1,4 +1,4 @@
-"""app.encoding.admission: permits and the guess of when to come back."""
+"""app.encoding.admission: permits, the bound on waiting, and the guess of when to come back."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.encoding.admission import FIRST_GUESS_TOKENS_PER_S, Admission
+from app.encoding.admission import PATIENCE, Admission
+
+
+def of_speed(tokens_per_s: int, max_wait_s: float = 1.0, workers: int = 1) -> Admission:
+    admission = Admission(1, max_wait_s, workers)
+    admission.record(tokens_per_s // workers, 1.0)
+    return admission
 
 
 def test_all_permits_or_none() -> None:
-    admission = Admission(max_texts=3, max_tokens=100)
+    admission = Admission(max_texts=3, max_wait_s=1)
     assert admission.try_enter(2)
     assert not admission.try_enter(2)
     assert admission.texts == 2
@@ -20,7 +26,7 @@ def test_all_permits_or_none() -> None:
 
 
 def test_permits_come_back() -> None:
-    admission = Admission(max_texts=2, max_tokens=100)
+    admission = Admission(max_texts=2, max_wait_s=1)
     admission.try_enter(2)
     admission.leave(1)
     assert admission.try_enter(1)
@@ -42,31 +48,42 @@ def test_never_over_the_limit_and_exact(sizes: list[int], limit: int) -> None:
         assert admission.texts == inside <= limit
 
 
-@pytest.mark.parametrize(
-    ("waiting", "new", "room"),
-    [(0, 1000, True), (1, 99, True), (1, 100, False), (100, 0, True), (100, 1, False)],
-)
-def test_room_in_tokens_but_alone_anything_may(waiting: int, new: int, room: bool) -> None:
-    assert Admission(1, max_tokens=100).has_room(waiting, new) is room
+@pytest.mark.parametrize("workers", [1, 4])
+def test_late_is_what_waits_longer_than_the_limit_and_some_times_its_own_work(
+    workers: int,
+) -> None:
+    admission = of_speed(1000, max_wait_s=0.25, workers=workers)
+    assert not admission.is_late(ahead=250, own=0)
+    assert admission.is_late(ahead=251, own=0)
+    assert not admission.is_late(ahead=250 + PATIENCE * 100, own=100)
+    assert admission.is_late(ahead=251 + PATIENCE * 100, own=100)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**6))
+def test_nothing_is_late_when_nothing_is_ahead_or_the_speed_is_not_known(
+    ahead: int, own: int
+) -> None:
+    assert not of_speed(1).is_late(0, own)
+    assert not Admission(1, 1).is_late(ahead, own)
 
 
 def test_retry_after_is_half_of_what_waits_within_bounds() -> None:
-    admission = Admission(1, 1)
+    assert Admission(1, 1).retry_after(10**9) == 1.0
+    admission = of_speed(2000)
     assert admission.retry_after(0) == 1.0
     assert admission.retry_after(10**9) == 30.0
-    assert admission.retry_after(int(20 * FIRST_GUESS_TOKENS_PER_S)) == 10.0
+    assert admission.retry_after(40_000) == 10.0
 
 
-def test_retry_after_learns_the_speed() -> None:
-    admission = Admission(1, 1)
-    tokens = int(20 * FIRST_GUESS_TOKENS_PER_S)
+def test_the_first_batch_tells_the_speed_and_later_ones_correct_it() -> None:
+    admission = of_speed(2000)
+    assert admission.retry_after(40_000) == 10.0
     for _ in range(100):
-        admission.record(int(FIRST_GUESS_TOKENS_PER_S) * 2, 1.0)
-    assert admission.retry_after(tokens) == pytest.approx(5.0, rel=0.01)
+        admission.record(4000, 1.0)
+    assert admission.retry_after(40_000) == pytest.approx(5.0, rel=0.01)
 
 
 def test_a_batch_that_took_no_time_teaches_nothing() -> None:
-    admission = Admission(1, 1)
-    before = admission.retry_after(50_000)
+    admission = of_speed(2000)
     admission.record(100, 0.0)
-    assert admission.retry_after(50_000) == before
+    assert admission.retry_after(40_000) == 10.0

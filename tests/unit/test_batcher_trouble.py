@@ -150,36 +150,67 @@ async def test_overloaded_by_texts_queues_nothing(make_house: Callable[..., Hous
 
 
 @pytest.mark.usefixtures("on_thread")
-async def test_overloaded_by_tokens_fails_joined_callers_too(
+async def test_a_late_call_is_refused_with_those_who_joined_it(
     make_house: Callable[..., House],
 ) -> None:
-    house = make_house(max_queued_tokens=24)
+    house = make_house(max_queue_ms=10)
+    house.batcher._admission.record(1000, 1.0)  # ten tokens may be ahead of the shortest
     busy = await house.occupy_device()
-    waiting = house.start("a" * 16)
-    await house.until_queued(1)
+    waiting = house.start("a" * 32, "b" * 32, "e" * 32)
+    await house.until_queued(3)
     house.encoder.tokenizer_gate.clear()
-    refused = [house.start("b" * 9, "c"), house.start("c")]
-    await house.until(lambda: value_of(house.metrics.queued_texts) == 4)
+    refused = [house.start("c", "d"), house.start("d")]
+    await house.until(lambda: value_of(house.metrics.queued_texts) == 6)
     await asyncio.sleep(0.01)
     house.encoder.tokenizer_gate.set()
     for call in refused:
         with pytest.raises(Overloaded) as caught:
             await call
         assert caught.value.retry_after >= 1
-    fits = house.start("d" * 8)
-    await house.until_queued(2)
-    assert value_of(house.metrics.queued_tokens) == 24
+    fits = house.start("f" * 32)
+    await house.until_queued(4)
+    assert value_of(house.metrics.queued_tokens) == 4 * 32
     house.encoder.gate.set()
     await asyncio.gather(busy, waiting, fits)
     assert value_of(house.metrics.queued_tokens) == 0
 
 
-async def test_alone_a_call_over_the_token_limit_may_enter(
+async def test_a_late_call_is_refused_before_it_is_tokenized(
     make_house: Callable[..., House],
 ) -> None:
-    house = make_house(max_queued_tokens=8)
+    house = make_house(max_queue_ms=1)
+    busy = await house.occupy_device()
+    waiting = [house.start(text) for text in "abcdefgh"]
+    await house.until_queued(8)
+    house.batcher._admission.record(1000, 1.0)
+    with pytest.raises(Overloaded):
+        await house.encode("late")
+    assert ["late"] not in house.encoder.tokenized
+    assert value_of(house.metrics.queued_texts) == 9
+    house.encoder.gate.set()
+    await asyncio.gather(busy, *waiting)
+
+
+async def test_alone_a_call_of_any_size_may_enter(make_house: Callable[..., House]) -> None:
+    house = make_house(max_queue_ms=1)
+    house.batcher._admission.record(1, 1.0)
     result = await house.encode("e" * 32, "f" * 32)
     assert codes(result) == [code_of("e" * 32), code_of("f" * 32)]
+
+
+async def test_a_new_call_does_not_wait_for_all_of_a_large_one(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(rule=BatchRule(4, buckets=(4, 8, 16, 32)))
+    busy = await house.occupy_device()
+    large = house.start(*(f"{n:03}" for n in range(50)))
+    await house.until_queued(50)
+    small = house.start("one")
+    await house.until_queued(51)
+    house.encoder.gate.set()
+    await small
+    assert len(house.encoder.passes) < 6
+    await asyncio.gather(busy, large)
 
 
 @pytest.mark.parametrize(
@@ -260,19 +291,18 @@ async def test_a_failing_tokenizer_fails_a_short_call_and_the_next_call_works(
     assert codes(await house.encode("a")) == [code_of("a")]
 
 
-async def test_a_short_call_over_the_token_limit_is_refused_and_leaves_nothing(
-    make_house: Callable[..., House],
-) -> None:
-    house = make_house(max_queued_tokens=24)
+async def test_a_short_call_that_is_late_leaves_nothing(make_house: Callable[..., House]) -> None:
+    house = make_house(max_queue_ms=10)
+    house.batcher._admission.record(1000, 1.0)
     busy = await house.occupy_device()
-    waiting = house.start("a" * 16)
-    await house.until_queued(1)
+    waiting = house.start("a" * 32, "b" * 32, "e" * 32)
+    await house.until_queued(3)
     with pytest.raises(Overloaded):
-        await house.encode("b" * 9, "c")
-    assert value_of(house.metrics.queued_texts) == 2
+        await house.encode("c", "d")
+    assert value_of(house.metrics.queued_texts) == 4
     house.encoder.gate.set()
     await asyncio.gather(busy, waiting)
-    assert house.stored("b" * 9) is house.stored("c") is None
+    assert house.stored("c") is house.stored("d") is None
 
 
 async def test_close_does_not_wait_for_a_cache_that_hangs(

@@ -87,7 +87,7 @@ async def test_embeddings_of_windows_are_pooled(
 async def test_windows_that_run_last_first_are_pooled_with_their_own_weights(
     make_house: Callable[..., House],
 ) -> None:
-    house = make_house(rule=BatchRule(8, overhead=1), window=8)
+    house = make_house(rule=BatchRule(8, buckets=(1, 8)), window=8)
     busy = await house.occupy_device()
     text = "ab" + "x" * 14  # as windows: eight, eight
     odd = "cdefghij" + "k"  # eight and one

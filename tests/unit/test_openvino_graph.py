@@ -16,7 +16,8 @@ from transformers import AutoModel
 
 from models.artifact import ArtifactError
 from models.openvino.graph import build_graph
-from models.openvino.shape import KEY_MULTIPLE
+from models.openvino.layout import lay_out
+from models.packing import PACKED_MULTIPLE, round_up
 from models.pooling import PoolingKind
 from tests.unit.tiny import FIRST_WORD, VOCABULARY, config_of, weights_of, write_bert, write_roberta
 
@@ -61,13 +62,8 @@ def by_graph(
     graph: Any, rows: Sequence[NDArray[np.int32]], length: int, pad_id: int = 1
 ) -> NDArray[np.float32]:
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    width = -(-length // KEY_MULTIPLE) * KEY_MULTIPLE
-    ids = np.full((len(rows), length), pad_id, dtype=np.int32)
-    mask = np.zeros((len(rows), width), dtype=np.int32)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
-        mask[place, : len(row)] = 1
-    output: NDArray[np.float32] = compiled({"ids": ids, "mask": mask})["embedding"]
+    layout = lay_out(rows, round_up(length, PACKED_MULTIPLE), pad_id)
+    output: NDArray[np.float32] = compiled(layout.inputs())["embedding"]
     return output
 
 
@@ -133,7 +129,7 @@ def test_what_stands_in_the_padding_does_not_matter(bert: Tiny) -> None:
     assert np.array_equal(by_graph(graph, rows, 20, pad_id=1), by_graph(graph, rows, 20, pad_id=63))
 
 
-def test_a_text_has_the_same_bits_at_any_padded_length_and_in_any_batch(bert: Tiny) -> None:
+def test_a_text_has_the_same_embedding_at_any_width_and_in_any_batch(bert: Tiny) -> None:
     graph = bert.graph("mean", [-1, -2])
     rows = rows_of([9, 30, 17])
     together = by_graph(graph, rows, 30)

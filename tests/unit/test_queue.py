@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,8 @@ class Waiting:
     entry: int
     padded: int
     length: int
-    due: int  # the number of the batch that has it at the latest
+    turn: float
+    due: float  # the number of the batch that has it at the latest
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -38,19 +41,23 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize(budget=st.sampled_from([2, 8, 16, 40]), overhead=st.sampled_from([0, 4, 50]))
     def start(self, budget: int, overhead: int) -> None:
-        self.batching = BatchRule(budget, overhead, buckets=self.buckets)
+        self.batching = BatchRule(budget, overhead, buckets=self.buckets, attention=0.05)
         self.queue = filled(rule=self.batching)
-        self.waiting: list[Waiting] = []
+        self.waiting: list[Waiting] = []  # in the order of their turns
         self.pushed = self.batches = 0
+        self.time = 0.0
 
     @rule(lengths=st.lists(st.integers(1, 16), min_size=1, max_size=8))
     def push(self, lengths: list[int]) -> None:
-        for length in lengths:
+        for place, length in enumerate(lengths):
             padded = self.batching.padded(length)
-            self.queue.push(self.pushed, length)
-            due = self.batches + len(self.waiting) + 1  # one batch for each of its elders
-            self.waiting.append(Waiting(self.pushed, padded, length, due))
+            self.queue.push(self.pushed, length, place)
+            elders = sum(w.turn <= self.time + place for w in self.waiting)
+            # The first of a request waits for one batch for each of its elders, and no younger one.
+            due = self.batches + elders + 1 if place == 0 else math.inf
+            self.waiting.append(Waiting(self.pushed, padded, length, self.time + place, due))
             self.pushed += 1
+        self.waiting.sort(key=lambda w: (w.turn, w.entry))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -67,12 +74,16 @@ class QueueMachine(RuleBasedStateMachine):
             assert batch is None
             return
         assert batch is not None
+        self.time = max(self.time, self.waiting[0].turn)
+        requests = sum(w.turn < self.time + 1 for w in self.waiting)
         expected = self.expected()
+        self.time += len(expected) / requests
         assert batch.entries == [w.entry for w in expected]
         assert self.waiting[0].entry in batch.entries
-        assert batch.length == max(w.padded for w in expected)
+        longest = max(w.length for w in expected)
+        assert batch.width == self.batching.width(longest)
         assert batch.real_tokens == sum(w.length for w in expected)
-        assert batch.tokens == len(expected) * batch.length
+        assert batch.tokens == self.batching.tokens(len(expected), batch.real_tokens, longest)
         assert batch.tokens <= self.batching.max_tokens or len(expected) == 1
         assert batch.padding_share == pytest.approx(1 - batch.real_tokens / batch.tokens)
         self.waiting = [w for w in self.waiting if w not in expected]
@@ -82,10 +93,9 @@ class QueueMachine(RuleBasedStateMachine):
     def expected(self) -> list[Waiting]:
         """The best window around the oldest, of all that waits."""
         oldest = self.waiting[0]
-        by_length = sorted(self.waiting, key=lambda w: w.padded)  # stable: of a length, the elder
+        by_length = sorted(self.waiting, key=lambda w: w.padded)  # stable: of a length, by turn
         padded = np.array([w.padded for w in by_length], dtype=np.int64)
-        real = np.array([w.length for w in by_length], dtype=np.int64)
-        first, end = best_window(padded, real, by_length.index(oldest), self.batching)
+        first, end = best_window(padded, by_length.index(oldest), self.batching)
         return by_length[first:end]
 
     @invariant()
@@ -117,7 +127,7 @@ for case in (TestQueueMachine, TestBucketQueueMachine):
     case.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def taken(queue: LengthQueue[int]) -> Batch[int]:
+def taken(queue: LengthQueue[Any]) -> Batch[Any]:
     batch = queue.take()
     assert batch is not None
     return batch
@@ -131,13 +141,13 @@ def test_the_oldest_goes_first_even_where_others_are_fuller() -> None:
 
 def test_the_oldest_takes_its_neighbours_along_and_nobody_of_another_length() -> None:
     batch = taken(filled(8, 16, 7))
-    assert (batch.entries, batch.length) == ([0, 2], 8)
+    assert (batch.entries, batch.width, batch.tokens) == ([0, 2], 8, 16)
 
 
 def test_without_buckets_neighbours_in_length_share_a_batch() -> None:
-    queue = filled(20, 4, 19, 21, 5, rule=BatchRule(64, overhead=4))
+    queue = filled(20, 4, 19, 21, 5, rule=BatchRule(64, overhead=4, attention=0.05))
     batch = taken(queue)
-    assert (batch.entries, batch.length) == ([2, 0, 3], 21)
+    assert (batch.entries, batch.width, batch.tokens) == ([2, 0, 3], 32, 64)
     assert (taken(queue).entries, len(queue)) == ([1, 4], 0)
 
 
@@ -186,3 +196,46 @@ def test_a_length_over_the_longest_bucket_is_refused_and_changes_nothing() -> No
         queue.push(9, 17)
     assert (len(queue), queue.tokens) == (1, 4)
     assert not queue.discard(9)
+
+
+def test_requests_take_turns() -> None:
+    queue: LengthQueue[str] = LengthQueue(BatchRule(16, buckets=(16,)))  # one a batch
+    for place in range(4):
+        queue.push(f"large {place}", 1, place)
+    queue.push("small", 1)
+    order = [taken(queue).entries[0] for _ in range(3)]
+    queue.push("late", 1)
+    order += [taken(queue).entries[0] for _ in range(3)]
+    assert order == ["large 0", "small", "large 1", "large 2", "late", "large 3"]
+
+
+@pytest.mark.parametrize("size", [1, 20, 200])
+def test_a_request_ends_however_many_others_keep_coming(size: int) -> None:
+    queue: LengthQueue[str] = LengthQueue(BatchRule(64, buckets=(16,)))  # four a batch
+    crowd = 40
+    for place in range(size):
+        queue.push(f"ours {place}", 16, place)
+    left, batches, pushed = size, 0, 0
+    while left:
+        while len(queue) - left < crowd:  # as many others wait, whatever is taken
+            queue.push(f"other {pushed}", 16)
+            pushed += 1
+        batch = queue.take()
+        assert batch is not None
+        batches += 1
+        left -= sum(entry.startswith("ours") for entry in batch.entries)
+        # Our share is one of all who wait: a text of ours for each round of the crowd.
+        assert batches <= 1.05 * (size + 2) * (crowd + 1) / 4
+
+
+def test_ahead_counts_those_whose_turn_comes_first() -> None:
+    queue: LengthQueue[str] = LengthQueue(BatchRule(64))
+    assert queue.ahead(10) == 0
+    for place in range(100):
+        queue.push(f"large {place}", 10, place)
+    assert queue.ahead(1) == 10
+    assert queue.ahead(30) == 300
+    assert queue.ahead(1000) == 1000
+    for number in range(5):
+        queue.push(f"small {number}", 10)
+    assert queue.ahead(1) == 60

@@ -138,7 +138,7 @@ def test_ready_heads_may_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"port": 70_000}, "port"),
         ({"dtype": "fp16"}, "dtype"),
         ({"cache_timeout_ms": 0}, "cache_timeout_ms"),
-        ({"max_queued_tokens": 1}, "max_queued_tokens"),
+        ({"max_queue_ms": 0}, "max_queue_ms"),
     ],
     ids=str,
 )

@@ -127,27 +127,19 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         TextTokenizer(tmp_path / "tokenizer.json", 10)
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=6), max_size=5),
-    st.integers(6, 9),
-    st.sampled_from([None, 0, 3, 16]),
-)
-def test_pad_rows_equals_padding_lists(
-    rows: list[list[int]], length: int, wider: int | None
-) -> None:
-    width = None if wider is None else length + wider
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=6), max_size=5), st.integers(6, 9))
+def test_pad_rows_equals_padding_lists(rows: list[list[int]], length: int) -> None:
     arrays = [np.array(row, dtype=np.int32) for row in rows]
-    ids, mask = pad_rows(arrays, length, 7, width)
+    ids, mask = pad_rows(arrays, length, 7)
     assert ids.dtype == mask.dtype == np.int32
-    assert ids.shape == (len(rows), length)
-    assert mask.shape == (len(rows), width or length)
+    assert ids.shape == mask.shape == (len(rows), length)
     assert ids.tolist() == [row + [7] * (length - len(row)) for row in rows]
-    assert mask.tolist() == [[1] * len(row) + [0] * ((width or length) - len(row)) for row in rows]
+    assert mask.tolist() == [[1] * len(row) + [0] * (length - len(row)) for row in rows]
 
 
 def test_pad_rows_names_the_row_that_is_too_long() -> None:
     with pytest.raises(ValueError, match="row 1 has 5 tokens, the batch 4"):
-        pad_rows([np.arange(4, dtype=np.int32), np.arange(5, dtype=np.int32)], 4, 0, 16)
+        pad_rows([np.arange(4, dtype=np.int32), np.arange(5, dtype=np.int32)], 4, 0)
 
 
 def test_words_are_as_many_as_was_said() -> None:
