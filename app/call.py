@@ -41,20 +41,36 @@ class Call:
         Raises:
             Disconnected: the caller hung up.
         """
-        if self._request is None:
+        caller = asyncio.current_task()
+        if self._request is None or caller is None:
             return await work
-        task = asyncio.ensure_future(work)
-        listener = asyncio.ensure_future(_disconnected(self._request))
+        # The work stays in the caller's own task: a task of its own costs more than all the rest.
+        listener = _Listener(caller, self._request)
         try:
-            await asyncio.wait({task, listener}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Disconnected("the caller hung up")
-            return task.result()
+            return await work
+        except asyncio.CancelledError:
+            if listener.hung_up and caller.uncancel() == 0:
+                raise Disconnected("the caller hung up") from None
+            raise
         finally:
-            listener.cancel()
-            task.cancel()
+            listener.stop()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Listener:
+    """Cancels a task when its request's connection is closed."""
+
+    def __init__(self, caller: asyncio.Task[Any], request: Request) -> None:
+        self.hung_up = False
+        self._caller: asyncio.Task[Any] | None = caller
+        self._task = asyncio.ensure_future(self._listen(request))
+
+    async def _listen(self, request: Request) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        if self._caller is not None:
+            self.hung_up = True
+            self._caller.cancel()
+
+    def stop(self) -> None:
+        self._caller = None
+        self._task.cancel()

@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from models.encoder import Encoder
 
 logger = logging.getLogger(__name__)
+
+DEVICE_NICE = 5  # of the threads that run the encoder
 
 Services = TypeVar("Services")
 
@@ -166,7 +170,9 @@ async def _local_encoder(
     settings: Settings, metrics: Metrics, cache: CodeCache
 ) -> AsyncIterator[Batcher]:
     started = time.perf_counter()
-    encoder = await asyncio.to_thread(load_encoder, settings)
+    # A thread of its own: OpenVINO's threads take their priority from the one that loads a model.
+    with ThreadPoolExecutor(1, "load", initializer=step_back) as loading:
+        encoder = await asyncio.get_running_loop().run_in_executor(loading, load_encoder, settings)
     info = encoder.info
     logger.info(
         "encoder %s (%s, %s) ready in %.1f s; fingerprint %s",
@@ -202,6 +208,16 @@ def load_encoder(settings: Settings) -> Encoder:
     )
     encoder.warm_up()
     return encoder
+
+
+def step_back() -> None:
+    """Let others go before the calling thread, and the threads that it starts.
+
+    A pass keeps every core busy for milliseconds. The event loop, which needs microseconds, would
+    wait for its turn after each of them; and so would a Valkey beside it.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DEVICE_NICE)
 
 
 def available_cores() -> int:

@@ -142,10 +142,10 @@ async def _answer_all(
     """Closed loop without `due` times; with them, each request waits for its time."""
     latencies, statuses = [0.0] * len(requests), [0] * len(requests)
     waiting = iter(range(len(requests)))
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
     started = time.perf_counter()
 
-    async def work() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for number in waiting:
             begun = time.perf_counter()
             if due is not None:
@@ -158,7 +158,7 @@ async def _answer_all(
             latencies[number] = time.perf_counter() - begun
         writer.close()
 
-    await asyncio.gather(*(work() for _ in range(connections)))
+    await asyncio.gather(*(work(*connection) for connection in opened))
     return Answered(time.perf_counter() - started, latencies, statuses)
 
 
@@ -171,8 +171,8 @@ def answer_all(
         port: of the server, on this machine.
         requests: as `post` makes them.
         connections: so many are in flight at most.
-        due: seconds from the start at which each is sent (an open loop, as long as there are
-            connections enough); None to send as fast as answers come.
+        due: seconds from the start, when all connections are open, at which each is sent (an open
+            loop, as long as there are connections enough); None to send as fast as answers come.
     """
     try:
         import uvloop

@@ -42,7 +42,7 @@ from models.loading import load_encoder
 
 FORMS = {"32 texts, 4 connections": (32, 4), "1 text, 32 connections": (1, 32)}
 SHARES_OF_CAPACITY = (0.25, 0.5, 0.9, 1.5)
-OPEN_CONNECTIONS = 4000
+OPEN_CONNECTIONS = 1000
 
 
 def main() -> None:
@@ -141,6 +141,7 @@ def _row(
         "p50_ms": _percentile(taken, 50),
         "p99_ms": _percentile(taken, 99),
         "refused": round(len(refused) / len(done.statuses), 4),
+        "refusal_p50_ms": _percentile(refused, 50),
         "refusal_p99_ms": _percentile(refused, 99),
         "other": sum(status not in (200, 429) for status in done.statuses),
         "queue_p50_ms": _from_buckets(grown, "polyhead_queue_duration_seconds", 0.5),

@@ -17,6 +17,8 @@ BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 PACKED_MULTIPLE = 16
 # Texts of a packed batch: more gain nothing, and looking for the best of more takes longer.
 PACKED_TEXTS = 64
+# Where a batch has one padded length, it is chosen from so many times the texts that it holds.
+BUCKET_CHOICE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,16 @@ def reach(padded: int, rule: BatchRule) -> int:
     if rule.buckets is None:
         return min(PACKED_TEXTS, rule.max_tokens)
     return max(1, rule.max_tokens // max(1, padded))
+
+
+def candidates(padded: int, rule: BatchRule) -> int:
+    """How many texts, those whose turn comes next, a batch around a text is chosen from.
+
+    Enough to fill it well; and no text is overtaken by more than these.
+    """
+    if rule.buckets is None:
+        return PACKED_TEXTS
+    return BUCKET_CHOICE * reach(padded, rule)
 
 
 def best_window(padded: Lengths, anchor: int, rule: BatchRule) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SMOOTHING = 0.2
+MEMORY = 0.9  # of the encoder's speed, from batch to batch
 # A request may wait this many times as long as it would take alone: who asks for much waits longer.
 PATIENCE = 4.0
 
@@ -20,7 +20,7 @@ class Admission:
         self._max_texts = max_texts
         self._max_wait_s = max_wait_s
         self._workers = workers
-        self._tokens_per_s = 0.0  # not known yet
+        self._tokens = self._seconds = 0.0  # recent ones; not known yet
         self.texts = 0
 
     def try_enter(self, texts: int) -> bool:
@@ -36,19 +36,30 @@ class Admission:
 
     def is_late(self, ahead: float, own: float) -> bool:
         """Whether a request of `own` tokens waits too long when `ahead` tokens come before it."""
-        if not self._tokens_per_s:
+        if not self._seconds:
             return False
-        return ahead > self._max_wait_s * self._tokens_per_s + PATIENCE * own
+        return ahead > self._max_wait_s * self._speed + PATIENCE * own
 
-    def record(self, tokens: int, seconds: float) -> None:
-        """Learn the encoder's speed from a finished batch."""
-        if seconds > 0:
-            rate = self._workers * tokens / seconds
-            known = self._tokens_per_s or rate
-            self._tokens_per_s = known + SMOOTHING * (rate - known)
+    def record(self, tokens: int, pass_s: float, since_last_s: float | None = None) -> None:
+        """Learn the encoder's speed from a finished batch.
+
+        Args:
+            tokens: of the batch.
+            pass_s: how long it took.
+            since_last_s: since the batch before was finished, if texts have waited ever since:
+                then this is what a batch takes of everybody's time, whatever it is spent on.
+        """
+        seconds = pass_s / self._workers if since_last_s is None else since_last_s
+        self._tokens = MEMORY * self._tokens + tokens
+        self._seconds = MEMORY * self._seconds + seconds
 
     def retry_after(self, waiting_tokens: int) -> float:
         """Seconds until about half of what waits is done, 1 to 30."""
-        if not self._tokens_per_s:
+        if not self._seconds:
             return 1.0
-        return min(30.0, max(1.0, waiting_tokens / 2 / self._tokens_per_s))
+        return min(30.0, max(1.0, waiting_tokens / 2 / self._speed))
+
+    @property
+    def _speed(self) -> float:
+        """Tokens a second of all workers together."""
+        return self._tokens / self._seconds

@@ -74,6 +74,7 @@ class Batcher:
         self._workers = ThreadPoolExecutor(rule.workers, "device")
         self._free_workers = rule.workers
         self._dispatching = False
+        self._short_since: float | None = None  # texts wait, and no worker has been free
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -235,18 +236,21 @@ class Batcher:
             if batch is None:
                 break
             self._free_workers -= 1
-            self._start(self._run(batch))
-        self._metrics.queued_tokens.set(self._queue.tokens)
-
-    async def _run(self, batch: Batch[Piece]) -> None:
-        loop = asyncio.get_running_loop()
-        rows = [piece.ids for piece in batch.entries]
-        embeddings = any(piece.wants_embedding for piece in batch.entries)
-        started = time.perf_counter()
-        try:
-            encoded = await loop.run_in_executor(
+            rows = [piece.ids for piece in batch.entries]
+            embeddings = any(piece.wants_embedding for piece in batch.entries)
+            # Not from the task, whose turn comes after all that is ready: the device would wait.
+            encoded = asyncio.get_running_loop().run_in_executor(
                 self._workers, self._encoder.forward, rows, batch.width, embeddings
             )
+            self._start(self._finish(batch, encoded, time.perf_counter()))
+        self._metrics.queued_tokens.set(self._queue.tokens)
+
+    async def _finish(
+        self, batch: Batch[Piece], running: asyncio.Future[EncodedBatch], started: float
+    ) -> None:
+        """Store and answer a batch when the device is done with it."""
+        try:
+            encoded = await running
         except Exception as error:
             logger.exception("a forward pass failed")
             failure = EncoderUnavailable(
@@ -256,9 +260,13 @@ class Batcher:
                 self._fail(piece.entry, failure)
             return
         finally:
+            ended = time.perf_counter()
+            since_last = None if self._short_since is None else ended - self._short_since
             self._free_workers += 1
             self._dispatch()  # the next batch runs while this one is stored and answered
-        seconds = time.perf_counter() - started
+            self._short_since = ended if len(self._queue) else None
+        seconds = ended - started
+        self._admission.record(batch.tokens, seconds, since_last)
         self._observe(batch, seconds, started)
         finished = _finished(batch, encoded, started, seconds)
         stored = {entry.key[0]: one.stored for entry, one in finished}
@@ -276,7 +284,6 @@ class Batcher:
                 call.one_done()
 
     def _observe(self, batch: Batch[Piece], seconds: float, started: float) -> None:
-        self._admission.record(batch.tokens, seconds)
         metrics = self._metrics
         metrics.encoder_passes.inc(sum(piece.number == 0 for piece in batch.entries))
         metrics.encoder_batches.inc()

@@ -1,7 +1,8 @@
 """The queue of texts waiting for a batch: packing alone, no clock, no device, no asyncio.
 
-Every batch holds the text whose turn it is, and around it the neighbours in length that make the
-pass worth most (`models.packing.best_window`).
+Every batch holds the text whose turn it is, and of those whose turn comes next the neighbours in
+length that make the pass worth most (`models.packing.best_window`). Only so many may be overtaken:
+from among all that wait, odd lengths would wait several times as long as common ones.
 
 Requests take turns: the first text of a new one comes before the hundredth of an old one. A text's
 turn is the virtual time at which its request came plus its place in the request; virtual time goes
@@ -15,11 +16,11 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from models.packing import BatchRule, best_window, reach
+from models.packing import BatchRule, best_window, candidates
 
 Entry = TypeVar("Entry", bound=Hashable)
 
@@ -54,17 +55,16 @@ class LengthQueue(Generic[Entry]):
 
     def __init__(self, rule: BatchRule) -> None:
         self._rule = rule
-        # Sorted (padded length, turn, arrival, own length, entry): neighbours in length lie
-        # together. Arrivals are distinct, so entries are not compared.
-        self._by_length: list[tuple[int, float, int, int, Entry]] = []
-        self._by_turn: list[tuple[float, int, int]] = []  # sorted (turn, arrival, padded length)
-        self._waiting: dict[Entry, tuple[int, float, int]] = {}  # (padded length, turn, arrival)
+        # Sorted (turn, arrival, padded length, own length, entry). Arrivals are distinct, so
+        # entries are not compared.
+        self._by_turn: list[tuple[float, int, int, int, Entry]] = []
+        self._waiting: dict[Entry, tuple[float, int]] = {}  # (turn, arrival)
         self._arrivals = 0
         self._virtual_time = 0.0
         self.tokens = 0
 
     def __len__(self) -> int:
-        return len(self._by_length)
+        return len(self._by_turn)
 
     def push(self, entry: Entry, length: int, place: int = 0) -> None:
         """Queue an entry of `length` tokens, before which `place` others of its request come.
@@ -73,20 +73,20 @@ class LengthQueue(Generic[Entry]):
             ValueError: it is longer than the encoder takes.
         """
         padded = self._rule.padded(length)
-        key = padded, self._virtual_time + place, self._arrivals
-        insort(self._by_length, (*key, length, entry))
-        insort(self._by_turn, (*key[1:], padded))
+        key = self._virtual_time + place, self._arrivals
+        insort(self._by_turn, (*key, padded, length, entry))
         self._waiting[entry] = key
         self._arrivals += 1
         self.tokens += padded
 
     def discard(self, entry: Entry) -> bool:
         """Drop a waiting entry; False when it is not here (any more)."""
-        key = self._waiting.get(entry)
+        key = self._waiting.pop(entry, None)
         if key is None:
             return False
-        del self._by_length[bisect_left(self._by_length, key)]
-        self._forget(entry, key)
+        place = bisect_left(self._by_turn, key)
+        self.tokens -= self._by_turn[place][2]
+        del self._by_turn[place]
         return True
 
     def ahead(self, texts: int) -> float:
@@ -98,22 +98,19 @@ class LengthQueue(Generic[Entry]):
         """The next batch, or None when nothing waits."""
         if not self._by_turn:
             return None
-        turn, arrival, padded = self._by_turn[0]
-        self._virtual_time = max(self._virtual_time, turn)
+        first = self._by_turn[0]
+        self._virtual_time = max(self._virtual_time, first[0])
         requests = bisect_left(self._by_turn, (self._virtual_time + 1,))
-        anchor = bisect_left(self._by_length, (padded, turn, arrival))
-        room = reach(padded, self._rule)
-        start = max(0, anchor - room)
-        near = self._by_length[start : anchor + room]
-        lengths = np.array([item[0] for item in near], dtype=np.int64)
-        first, end = best_window(lengths, anchor - start, self._rule)
-        chosen = near[first:end]
-        del self._by_length[start + first : start + end]
+        near = self._by_turn[: candidates(first[2], self._rule)]
+        near.sort(key=_by_length)
+        lengths = np.array([item[2] for item in near], dtype=np.int64)
+        start, end = best_window(lengths, near.index(first), self._rule)
+        chosen = near[start:end]
         for item in chosen:
-            self._forget(item[4], item[:3])
+            self.discard(item[4])
         self._virtual_time += len(chosen) / requests
         real = sum(item[3] for item in chosen)
-        longest = chosen[-1][0]
+        longest = chosen[-1][2]
         return Batch(
             [item[4] for item in chosen],
             self._rule.width(longest),
@@ -121,8 +118,6 @@ class LengthQueue(Generic[Entry]):
             real,
         )
 
-    def _forget(self, entry: Entry, key: tuple[int, float, int]) -> None:
-        del self._waiting[entry]
-        padded, turn, arrival = key
-        del self._by_turn[bisect_left(self._by_turn, (turn, arrival))]
-        self.tokens -= padded
+
+def _by_length(item: tuple[float, int, int, int, Any]) -> tuple[int, float, int]:
+    return item[2], item[0], item[1]

@@ -27,7 +27,7 @@ from models.tokens import Ids, Tokens
 # Past this many tokens a core's throughput is flat, and only the wait grows.
 BATCH_TOKENS = 256
 # Starting a batch costs about as much as this many tokens of work.
-OVERHEAD_TOKENS = 16
+OVERHEAD_TOKENS = 32
 # What a pair of places costs in attention, as tokens of work: measured, see docs/experiments.md.
 PAIR_TOKENS = 0.002
 _PRECISION = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}

@@ -83,7 +83,14 @@ def test_the_first_batch_tells_the_speed_and_later_ones_correct_it() -> None:
     assert admission.retry_after(40_000) == pytest.approx(5.0, rel=0.01)
 
 
-def test_a_batch_that_took_no_time_teaches_nothing() -> None:
-    admission = of_speed(2000)
+def test_while_texts_wait_the_time_between_batches_counts_and_not_the_passes() -> None:
+    admission = Admission(1, 1, workers=2)
+    for _ in range(100):
+        admission.record(1000, pass_s=0.5, since_last_s=1.0)
+    assert admission.retry_after(20_000) == pytest.approx(10.0, rel=0.01)
+
+
+def test_a_batch_that_took_no_time_at_first_teaches_nothing() -> None:
+    admission = Admission(1, 1)
     admission.record(100, 0.0)
-    assert admission.retry_after(40_000) == 10.0
+    assert admission.retry_after(10**9) == 1.0

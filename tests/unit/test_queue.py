@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.encoding.queue import Batch, LengthQueue
-from models.packing import BatchRule, best_window
+from models.packing import PACKED_TEXTS, BatchRule, best_window, candidates
 
 BUCKETS = (4, 8, 16)
 
@@ -91,9 +91,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert all(self.batches < w.due for w in self.waiting)
 
     def expected(self) -> list[Waiting]:
-        """The best window around the oldest, of all that waits."""
+        """The best window around the oldest, of those whose turn comes next."""
         oldest = self.waiting[0]
-        by_length = sorted(self.waiting, key=lambda w: w.padded)  # stable: of a length, by turn
+        near = self.waiting[: candidates(oldest.padded, self.batching)]
+        by_length = sorted(near, key=lambda w: w.padded)  # stable: of a length, by turn
         padded = np.array([w.padded for w in by_length], dtype=np.int64)
         first, end = best_window(padded, by_length.index(oldest), self.batching)
         return by_length[first:end]
@@ -116,7 +117,8 @@ class BucketQueueMachine(QueueMachine):
         """First in, first out of the oldest's length, and as many as fit."""
         oldest = self.waiting[0].padded
         room = max(1, self.batching.max_tokens // oldest)
-        expected = [w for w in self.waiting if w.padded == oldest][:room]
+        near = self.waiting[: 8 * room]
+        expected = [w for w in near if w.padded == oldest][:room]
         assert expected == super().expected()
         return expected
 
@@ -226,6 +228,24 @@ def test_a_request_ends_however_many_others_keep_coming(size: int) -> None:
         left -= sum(entry.startswith("ours") for entry in batch.entries)
         # Our share is one of all who wait: a text of ours for each round of the crowd.
         assert batches <= 1.05 * (size + 2) * (crowd + 1) / 4
+
+
+def test_no_more_than_the_candidates_overtake_an_odd_length() -> None:
+    """Under a load of one length that never ends, with another length behind the first hundred."""
+    queue: LengthQueue[str] = LengthQueue(BatchRule(256, 16, attention=0.002))
+    pushed = 0
+    while pushed < 100:
+        queue.push(f"common {pushed}", 20)
+        pushed += 1
+    queue.push("odd", 200)
+    served: list[str] = []
+    while "odd" not in served:
+        served += taken(queue).entries
+        while len(queue) < 100:
+            queue.push(f"common {pushed}", 20)
+            pushed += 1
+    overtook = [entry for entry in served if entry != "odd" and int(entry.split()[1]) >= 100]
+    assert len(overtook) <= PACKED_TEXTS
 
 
 def test_ahead_counts_those_whose_turn_comes_first() -> None:
