@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,20 @@ def test_the_api_process_loads_no_torch() -> None:
     assert loaded.isdisjoint(
         {"torch", "openvino", "transformers", "tokenizers", "sklearn", "scipy"}
     )
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    code = "import sys, models.openvino.encoder; print(sys.modules.get('openvino_telemetry'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "None"
+    assert not list(tmp_path.iterdir())  # its identifier would be here
 
 
 def test_the_client_loads_httpx_and_nothing_heavy() -> None:
