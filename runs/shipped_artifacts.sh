@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what is in models/artifacts: the encoder's thresholds and its int8 model (a minute), the
-# accuracy gate of every profile (about 25 minutes), and the eight ready heads, trained on the codes
-# of the profile that is served and measured in all (about 15 minutes). Times are of 2 cores.
+# accuracy gate of every profile (about an hour), and the eight ready heads, trained on the codes
+# of the profile that is served and measured in all (about 10 minutes). Times are of 2 cores.
 set -eu
 cd "$(dirname "$0")/.."
 : "${DATA:?set DATA to the folder of tasks}"

@@ -52,7 +52,8 @@ def lay_out(
     """
     lengths = np.array([len(row) for row in rows])
     if lengths.max() > width:
-        raise ValueError(f"a text has {lengths.max()} tokens, the batch is {width} wide")
+        longest = int(lengths.argmax())
+        raise ValueError(f"row {longest} has {lengths[longest]} tokens, the batch {width}")
     total = int(lengths.sum())
     padded = round_up(total, multiple)
     starts = np.cumsum(lengths) - lengths

@@ -47,5 +47,5 @@ def test_what_is_past_the_end_points_somewhere_that_is_there(rows: list[list[int
 
 
 def test_a_text_that_is_too_long() -> None:
-    with pytest.raises(ValueError, match="a text has 5 tokens, the batch is 4 wide"):
+    with pytest.raises(ValueError, match="row 1 has 5 tokens, the batch 4"):
         lay_out([np.arange(3, dtype=np.int32), np.arange(5, dtype=np.int32)], 4, 0)
