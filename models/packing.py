@@ -79,7 +79,7 @@ def round_up(number: int, multiple: int) -> int:
 def buckets_up_to(max_tokens: int, limit: int) -> tuple[int, ...]:
     """Buckets for texts of up to `max_tokens`, the last one a multiple of 16 or the `limit`."""
     shorter = tuple(bucket for bucket in BUCKETS if bucket < max_tokens)
-    return (*shorter, min(limit, -(-max_tokens // 16) * 16))
+    return (*shorter, min(limit, round_up(max_tokens, 16)))
 
 
 def reach(padded: int, rule: BatchRule) -> int:

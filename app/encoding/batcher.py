@@ -1,8 +1,8 @@
 """Dynamic batching over concurrent requests: the effects around the pure queue.
 
-A request's misses are admitted or refused, tokenized, queued by length, run in batches on the
-device's worker threads, written to the cache, and only then answered: whoever has an answer finds
-the code in the cache. A text that is in flight already is joined, not encoded again.
+A request's misses are admitted or refused, tokenized, queued, run in batches on the device's worker
+threads, written to the cache, and only then answered: whoever has an answer finds the code in the
+cache. A text that is in flight already is joined, not encoded again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.cache.keys import StoredCode
 from app.encoding.admission import Admission
 from app.encoding.in_flight import Call, Encoded, Entry, Piece
 from app.encoding.protocol import EncodeResult, EncodeTiming
-from app.encoding.queue import Batch, LengthQueue
+from app.encoding.queue import Batch, TurnQueue
 from app.errors import EncoderUnavailable, Overloaded
 from app.metrics import Metrics
 from models.encoder import EncodedBatch, Encoder, EncoderInfo
@@ -68,7 +68,7 @@ class Batcher:
         self._admission = Admission(
             limits.max_queued_texts, limits.max_queue_ms / 1e3, rule.workers
         )
-        self._queue: LengthQueue[Piece] = LengthQueue(rule)
+        self._queue: TurnQueue[Piece] = TurnQueue(rule)
         self._in_flight: dict[tuple[bytes, bool], Entry] = {}
         self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
         self._workers = ThreadPoolExecutor(rule.workers, "device")

@@ -16,7 +16,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from operator import itemgetter
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Batch(Generic[Entry]):
         return 1.0 - self.real_tokens / self.tokens  # a batch is at least one token wide
 
 
-class LengthQueue(Generic[Entry]):
-    """Waiting entries, by length and by arrival.
+class TurnQueue(Generic[Entry]):
+    """Waiting entries, in the order of their turns.
 
     Args:
         rule: how the encoder wants its batches.
@@ -102,7 +103,7 @@ class LengthQueue(Generic[Entry]):
         self._virtual_time = max(self._virtual_time, first[0])
         requests = bisect_left(self._by_turn, (self._virtual_time + 1,))
         near = self._by_turn[: candidates(first[2], self._rule)]
-        near.sort(key=_by_length)
+        near.sort(key=itemgetter(2))  # stable: of one length, by turn
         lengths = np.array([item[2] for item in near], dtype=np.int64)
         start, end = best_window(lengths, near.index(first), self._rule)
         chosen = near[start:end]
@@ -117,7 +118,3 @@ class LengthQueue(Generic[Entry]):
             self._rule.tokens(len(chosen), real, longest),
             real,
         )
-
-
-def _by_length(item: tuple[float, int, int, int, Any]) -> tuple[int, float, int]:
-    return item[2], item[0], item[1]

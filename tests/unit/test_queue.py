@@ -12,14 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.encoding.queue import Batch, LengthQueue
+from app.encoding.queue import Batch, TurnQueue
 from models.packing import PACKED_TEXTS, BatchRule, best_window, candidates
 
 BUCKETS = (4, 8, 16)
 
 
-def filled(*lengths: int, rule: BatchRule | None = None) -> LengthQueue[int]:
-    queue: LengthQueue[int] = LengthQueue(rule or BatchRule(16, buckets=BUCKETS))
+def filled(*lengths: int, rule: BatchRule | None = None) -> TurnQueue[int]:
+    queue: TurnQueue[int] = TurnQueue(rule or BatchRule(16, buckets=BUCKETS))
     for entry, length in enumerate(lengths):
         queue.push(entry, length)
     return queue
@@ -129,7 +129,7 @@ for case in (TestQueueMachine, TestBucketQueueMachine):
     case.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def taken(queue: LengthQueue[Any]) -> Batch[Any]:
+def taken(queue: TurnQueue[Any]) -> Batch[Any]:
     batch = queue.take()
     assert batch is not None
     return batch
@@ -201,7 +201,7 @@ def test_a_length_over_the_longest_bucket_is_refused_and_changes_nothing() -> No
 
 
 def test_requests_take_turns() -> None:
-    queue: LengthQueue[str] = LengthQueue(BatchRule(16, buckets=(16,)))  # one a batch
+    queue: TurnQueue[str] = TurnQueue(BatchRule(16, buckets=(16,)))  # one a batch
     for place in range(4):
         queue.push(f"large {place}", 1, place)
     queue.push("small", 1)
@@ -213,7 +213,7 @@ def test_requests_take_turns() -> None:
 
 @pytest.mark.parametrize("size", [1, 20, 200])
 def test_a_request_ends_however_many_others_keep_coming(size: int) -> None:
-    queue: LengthQueue[str] = LengthQueue(BatchRule(64, buckets=(16,)))  # four a batch
+    queue: TurnQueue[str] = TurnQueue(BatchRule(64, buckets=(16,)))  # four a batch
     crowd = 40
     for place in range(size):
         queue.push(f"ours {place}", 16, place)
@@ -232,7 +232,7 @@ def test_a_request_ends_however_many_others_keep_coming(size: int) -> None:
 
 def test_no_more_than_the_candidates_overtake_an_odd_length() -> None:
     """Under a load of one length that never ends, with another length behind the first hundred."""
-    queue: LengthQueue[str] = LengthQueue(BatchRule(256, 16, attention=0.002))
+    queue: TurnQueue[str] = TurnQueue(BatchRule(256, 16, attention=0.002))
     pushed = 0
     while pushed < 100:
         queue.push(f"common {pushed}", 20)
@@ -249,7 +249,7 @@ def test_no_more_than_the_candidates_overtake_an_odd_length() -> None:
 
 
 def test_ahead_counts_those_whose_turn_comes_first() -> None:
-    queue: LengthQueue[str] = LengthQueue(BatchRule(64))
+    queue: TurnQueue[str] = TurnQueue(BatchRule(64))
     assert queue.ahead(10) == 0
     for place in range(100):
         queue.push(f"large {place}", 10, place)
