@@ -12,6 +12,9 @@ from app.errors import Disconnected
 
 Result = TypeVar("Result")
 STAGES = ("queue", "tokenization", "inference", "cache")
+# Most calls are answered sooner: they need not pay for a look at their connection. What a caller
+# who left wastes matters when there is a queue, and then calls take longer.
+LISTEN_AFTER_S = 0.1
 
 
 class Call:
@@ -61,16 +64,22 @@ class _Listener:
 
     def __init__(self, caller: asyncio.Task[Any], request: Request) -> None:
         self.hung_up = False
-        self._caller: asyncio.Task[Any] | None = caller
-        self._task = asyncio.ensure_future(self._listen(request))
-
-    async def _listen(self, request: Request) -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        if self._caller is not None:
-            self.hung_up = True
-            self._caller.cancel()
+        self._caller = caller
+        self._request = request
+        self._task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LISTEN_AFTER_S, self._start)
 
     def stop(self) -> None:
-        self._caller = None
-        self._task.cancel()
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self._listen())
+
+    async def _listen(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.hung_up = True
+        self._caller.cancel()

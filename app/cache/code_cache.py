@@ -89,6 +89,10 @@ class CodeCache:
         self._metrics.cache_misses.inc(misses)
         return found
 
+    def recent(self, digest: bytes) -> StoredCode | None:
+        """What the front cache holds: all that this process stored of late."""
+        return self._front.get_many((digest,))[0]
+
     async def set_many(self, fingerprint: str, codes: dict[bytes, StoredCode]) -> None:
         """Store codes by digest, in one round trip."""
         for digest, stored in codes.items():

@@ -144,9 +144,10 @@ class Batcher:
     def _admit(
         self, digests: Sequence[bytes], embeddings: bool, call: Call
     ) -> tuple[list[Entry], list[tuple[int, Entry]]]:
-        """Join what is in flight, create what is not; all of it or nothing."""
+        """Join what is in flight or just done, create the rest; all of it or nothing."""
         keys = [(digest, embeddings) for digest in digests]
-        new = len(set(keys) - self._in_flight.keys())
+        known = {key: self._in_flight.get(key) or self._just_done(key) for key in keys}
+        new = sum(entry is None for entry in known.values())
         # Not tokenized yet: taken for as long as those that wait.
         tokens = new * self._queue.tokens // max(1, len(self._queue))
         if self._is_late(new, tokens) or not self._admission.try_enter(new):
@@ -154,14 +155,25 @@ class Batcher:
         self._metrics.queued_texts.set(self._admission.texts)
         entries, created = [], []
         for place, key in enumerate(keys):
-            entry = self._in_flight.get(key)
+            entry = known[key]
             if entry is None:
-                entry = self._in_flight[key] = Entry(key)
+                entry = known[key] = self._in_flight[key] = Entry(key)
                 created.append((place, entry))
-            entry.calls.append(call)
             entries.append(entry)
-        call.missing = len(entries)
+            if not entry.ended:
+                entry.calls.append(call)
+                call.missing += 1
+        if not call.missing:
+            call.done.set_result(None)
         return entries, created
+
+    def _just_done(self, key: tuple[bytes, bool]) -> Entry | None:
+        """A text whose code was stored while its caller was on the way from a miss to here."""
+        digest, embedding = key
+        stored = None if embedding else self._cache.recent(digest)
+        if stored is None:
+            return None
+        return Entry(key, result=Encoded(stored, None, 0.0, 0.0), ended=True)
 
     async def _tokenize(self, texts: list[str], created: list[tuple[int, Entry]]) -> None:
         """Tokenize new entries and queue them. On any end but success they are failed."""

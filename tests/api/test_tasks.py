@@ -18,12 +18,13 @@ FORMS = ("I bought a {}", "where is my {}?", "the {} is on the table", "give me 
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Sentences about fruit and about tools."""
+    """Sentences about fruit and about tools; none of them in the rows of another seed."""
     chance = random.Random(seed)
     made = []
     for number in range(count):
         words, label = ((FRUIT, "fruit"), (TOOLS, "tool"))[number % 2]
-        text = chance.choice(FORMS).format(f"{chance.choice(words)} {chance.randrange(10_000)}")
+        thing = f"{chance.choice(words)} {seed} {chance.randrange(10_000)}"
+        text = chance.choice(FORMS).format(thing)
         made.append({"text": text, "label": label})
     return made
 

@@ -55,6 +55,27 @@ async def test_a_text_on_the_device_is_joined(house: House) -> None:
     assert house.encoder.seen == ["#"]
 
 
+async def test_a_text_done_since_the_caller_looked_is_not_encoded_again(house: House) -> None:
+    first = await house.encode("same")
+    second = await house.encode("same")
+    assert house.encoder.seen == ["same"]
+    assert codes(second) == codes(first)
+    assert (first.encoded, second.encoded) == (1, 0)
+    mixed = await house.encode("new", "same", "newer")
+    assert codes(mixed) == [code_of(text) for text in ("new", "same", "newer")]
+    assert house.encoder.seen.count("same") == 1
+    assert mixed.encoded == 2
+
+
+async def test_a_text_done_before_is_encoded_again_for_its_embedding(house: House) -> None:
+    await house.encode("same")
+    result = await house.encode("same", "other", embeddings=True)
+    assert result.embeddings is not None
+    for text, embedding in zip(("same", "other"), result.embeddings, strict=True):
+        assert np.array_equal(embedding, embedding_of(text))
+    assert house.encoder.seen.count("same") == 2
+
+
 async def test_duplicates_inside_one_call_are_encoded_once(house: House) -> None:
     result = await house.encode("twin", "other", "twin")
     assert codes(result) == [code_of("twin"), code_of("other"), code_of("twin")]

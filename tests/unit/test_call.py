@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.call import Call
+from app.call import LISTEN_AFTER_S, Call
 from app.errors import Disconnected
 
 
@@ -82,9 +82,27 @@ async def test_who_hangs_up_ends_the_work_and_no_more_than_that(connection: Conn
     assert not others()
 
 
+async def test_a_quick_call_does_not_look_at_its_connection(connection: Connection) -> None:
+    asked = []
+
+    async def receive() -> dict[str, Any]:
+        asked.append(True)
+        return await connection.messages.get()
+
+    call = Call(Request({"type": "http", "headers": []}, receive))
+    assert await call.guarded(asyncio.sleep(LISTEN_AFTER_S / 10, 3)) == 3
+    assert not asked
+    assert await call.guarded(asyncio.sleep(LISTEN_AFTER_S * 2, 3)) == 3
+    assert asked == [True]
+    await settled()
+    assert not others()
+
+
 async def test_other_messages_do_not_end_the_work(connection: Connection) -> None:
     connection.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-    assert await connection.call().guarded(asyncio.sleep(0.01, 5)) == 5
+    work = asyncio.sleep(LISTEN_AFTER_S * 1.5, 5)
+    assert await connection.call().guarded(work) == 5
+    assert connection.messages.empty()
 
 
 async def test_a_hang_up_after_the_work_cancels_nothing(connection: Connection) -> None:
