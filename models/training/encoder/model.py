@@ -1,0 +1,98 @@
+"""The network that is trained: backbone, pooling, projection, bits, and one head a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from models.pooling import PoolingKind, pool_layers
+from models.training.encoder.binarize import Estimator, Standardize, binarize
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What the encoder is made of.
+
+    Attributes:
+        backbone: folder of the pretrained weights.
+        layers: hidden states that are pooled and concatenated.
+        pooling: how each is pooled.
+        bits: width of a learned projection; None takes the pooled dimensions themselves.
+        estimator: how a gradient gets through the bits.
+        noise: share of bits that are dropped in training, so that none is relied on alone.
+        frozen_layers: of the backbone, from below; the word vectors always are.
+    """
+
+    backbone: str
+    layers: tuple[int, ...] = (-4, -3, -2, -1)
+    pooling: PoolingKind = "mean"
+    bits: int | None = None
+    estimator: Estimator = "clipped"
+    noise: float = 0.1
+    frozen_layers: int = 0
+
+
+class MultiTaskEncoder(nn.Module):
+    """Token ids to standardised floats and to bits, with a linear head for every task.
+
+    Args:
+        design: see `Design`.
+        classes: number of classes by task.
+        keeps: also a regression from the bits to the untrained backbone's embedding.
+    """
+
+    def __init__(self, design: Design, classes: Mapping[str, int], *, keeps: bool = False) -> None:
+        super().__init__()
+        self.design = design
+        self.backbone: Any = AutoModel.from_pretrained(
+            Path(design.backbone), add_pooling_layer=False, dtype=torch.float32
+        )
+        # Half of the weights are word vectors: frozen, they are as general as before, and the
+        # trained weights are small enough to ship.
+        self.backbone.embeddings.requires_grad_(False)
+        self.backbone.encoder.layer[: design.frozen_layers].requires_grad_(False)
+        pooled = self.backbone.config.hidden_size * len(design.layers)
+        width = design.bits or pooled
+        self.project = nn.Linear(pooled, width, bias=False) if design.bits else nn.Identity()
+        if isinstance(self.project, nn.Linear):
+            # Orthogonal: at the start the bits are those of a random rotation.
+            nn.init.orthogonal_(self.project.weight)
+        self.standardize = Standardize(width)
+        self.drop = nn.Dropout(design.noise)
+        self.heads = nn.ModuleDict({task: _head(width, n) for task, n in classes.items()})
+        self.to_teacher = _head(width, self.backbone.config.hidden_size) if keeps else None
+        # Heads read values of this size: their learning rate then suits every width.
+        self.unit = 4.0 * width**-0.5
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """`(b, s)` ids to `(b, width)` raw embeddings: their signs past thresholds are the code."""
+        hidden: Sequence[Tensor] = self.backbone(
+            input_ids=ids, attention_mask=mask, output_hidden_states=True
+        ).hidden_states
+        pooled: Tensor = self.project(
+            pool_layers(hidden, mask, self.design.pooling, self.design.layers)
+        )
+        return pooled
+
+    def forward(self, ids: Tensor, mask: Tensor, sharpness: float = 1.0) -> tuple[Tensor, Tensor]:
+        """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
+        floats = self.standardize(self.pooled(ids, mask).float())
+        return floats, binarize(floats, self.design.estimator, sharpness)
+
+    def logits(self, task: str, values: Tensor) -> Tensor:
+        """`(b, width)` floats or bits to `(b, classes)`."""
+        scores: Tensor = self.heads[task](values * self.unit)
+        return scores
+
+
+def _head(width: int, outputs: int) -> nn.Linear:
+    head = nn.Linear(width, outputs)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
