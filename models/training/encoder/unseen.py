@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from models.artifact import resolve_backbone
+from models.profiles import this_machine
 from models.tokenization import TextTokenizer
 from models.tokens import pad_rows
 from models.training.encoder.model import Design, MultiTaskEncoder
@@ -47,7 +48,7 @@ STRENGTHS = {
 }
 FROZEN = "frozen"
 Floats = NDArray[np.float32]
-Features = Floats | csr_matrix
+Features: TypeAlias = Floats | csr_matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ def embed(model: MultiTaskEncoder, texts: Sequence[str]) -> Floats:
     for start in range(0, len(order), BATCH):
         some = order[start : start + BATCH]
         ids, mask = pad_rows([rows[i] for i in some], max(len(rows[i]) for i in some), 0)
-        result[some] = model.pooled(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+        with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
+            pooled = model.pooled(torch.from_numpy(ids), torch.from_numpy(mask))
+        result[some] = pooled.float().numpy()
     return result
 
 
@@ -191,7 +194,7 @@ def measure(
 
 
 def accuracy(name: str, form: Splits, targets: dict[Any, Any], rows: NDArray[np.int64]) -> float:
-    """Of the regression whose strength does best on validation rows (few shots: as few of those)."""
+    """Of the regression whose strength does best on validation rows (as few, with few shots)."""
     kind = "tfidf" if name == "tfidf" else name.rsplit(" ", 1)[-1].replace("signs", "bits")
     # Who has few examples to train on has no more of them to choose by.
     held = np.arange(min(len(targets["validation"]), len(rows)))
