@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import pytest
 import torch
 
-from models.pooling import PoolingKind, pool, pool_layers
+from models.pooling import (
+    AttentionPooling,
+    LayerMix,
+    PoolingKind,
+    pool,
+    pool_first,
+    pool_layers,
+)
 
 KINDS = get_args(PoolingKind)
 
@@ -91,3 +99,91 @@ def test_errors() -> None:
         pool(states, mask, "median")  # type: ignore[arg-type]
     with pytest.raises(IndexError):
         pool_layers([states], mask, "mean", (-2,))
+
+
+def naive_first(states: torch.Tensor, mask: torch.Tensor, count: int) -> list[list[float]]:
+    rows = []
+    for row, keep in zip(states.tolist(), mask.tolist(), strict=True):
+        tokens = [token for token, kept in zip(row, keep, strict=True) if kept][:count]
+        tokens += [[0.0] * states.shape[-1]] * (count - len(tokens))
+        rows.append([value for token in tokens for value in token])
+    return rows
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_first_tokens_equal_the_loops(count: int) -> None:
+    states, mask = batch()
+    pooled = pool_first(states, mask, count)
+    torch.testing.assert_close(pooled, torch.tensor(naive_first(states, mask, count)))
+
+
+def naive_attention(
+    states: torch.Tensor, mask: torch.Tensor, query: list[float]
+) -> list[list[float]]:
+    rows = []
+    for row, keep in zip(states.tolist(), mask.tolist(), strict=True):
+        tokens = [token for token, kept in zip(row, keep, strict=True) if kept]
+        scale = math.sqrt(len(query))
+        weights = [
+            math.exp(sum(a * b for a, b in zip(token, query, strict=True)) / scale)
+            for token in tokens
+        ]
+        rows.append(
+            [
+                sum(w * token[d] for w, token in zip(weights, tokens, strict=True)) / sum(weights)
+                for d in range(len(query))
+            ]
+        )
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_attention_equals_the_loops(seed: int) -> None:
+    states, mask = batch(seed)
+    pooling = AttentionPooling(3)
+    torch.testing.assert_close(pooling(states, mask), pool(states, mask, "mean"))
+    torch.nn.init.normal_(pooling.query)
+    expected = naive_attention(states, mask, pooling.query.tolist())
+    torch.testing.assert_close(pooling(states, mask), torch.tensor(expected))
+    pooling(states, mask).sum().backward()
+    assert pooling.query.grad is not None
+    assert pooling.query.grad.abs().sum() > 0
+
+
+def test_attention_does_not_see_padding() -> None:
+    states, mask = batch()
+    pooling = AttentionPooling(3)
+    torch.nn.init.normal_(pooling.query)
+    other = torch.where(mask[:, :, None] == 1, states, torch.full_like(states, 1e6))
+    assert torch.equal(pooling(states, mask), pooling(other, mask))
+
+
+def test_a_layer_mix_equals_the_loops() -> None:
+    layers = [batch(seed)[0] for seed in range(3)]
+    mix = LayerMix(3)
+    torch.testing.assert_close(mix(layers), sum(layers) / 3)
+    with torch.no_grad():
+        mix.weights.copy_(torch.tensor([0.5, -1.0, 2.0]))
+        mix.factor.fill_(1.5)
+    shares = [math.exp(w) for w in (0.5, -1.0, 2.0)]
+    expected = [
+        [
+            [
+                1.5 * sum(s * layers[n][b, t, d].item() for n, s in enumerate(shares)) / sum(shares)
+                for d in range(3)
+            ]
+            for t in range(5)
+        ]
+        for b in range(4)
+    ]
+    torch.testing.assert_close(mix(layers), torch.tensor(expected))
+    with pytest.raises(ValueError, match="2 layers, expected 3"):
+        mix(layers[:2])
+
+
+def test_errors_of_the_first_tokens() -> None:
+    states, mask = batch()
+    with pytest.raises(ValueError, match="do not match"):
+        pool_first(states, mask[:, :4], 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        pool_first(states, mask, 0)

@@ -1,0 +1,169 @@
+"""Multi-task training on a tiny backbone: it learns, and a stopped run ends like one in one go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.training.encoder.model import Design, MultiTaskEncoder
+from models.training.encoder.suite import Rows, TaskData
+from models.training.encoder.teacher import teach
+from models.training.encoder.train import BEST, LOG, Plan, TokenizedTask, Trainer, tokenize
+from models.training.encoder.unseen import trained
+from tests.unit.tiny import words, write_bert
+
+PLAN = Plan(
+    steps=30,
+    texts=16,
+    at_once=8,
+    rate=1e-3,
+    head_rate=3e-2,
+    max_tokens=16,
+    check_every=10,
+    train_rows=60,
+    validation_rows=30,
+)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("tiny") / "bert")
+
+
+def task(name: str, classes: int, seed: int) -> TaskData:
+    """A text's first word tells its class."""
+    chance = np.random.default_rng(seed)
+
+    def rows(count: int) -> Rows:
+        targets = chance.integers(classes, size=count)
+        texts = [
+            words(1, int(target))
+            + " "
+            + words(int(chance.integers(2, 9)), int(chance.integers(60)))
+            for target in targets
+        ]
+        return Rows(texts, targets.astype(np.int64))
+
+    labels = tuple(f"label {number}" for number in range(classes))
+    return TaskData(name, labels, {"train": rows(60), "validation": rows(30)})
+
+
+def tokenized(backbone: Path, cache: Path, plan: Plan = PLAN) -> list[TokenizedTask]:
+    done = []
+    for number, classes in enumerate((2, 3)):
+        one = task(f"task {number}", classes, number)
+        texts = one.splits["train"].texts
+        taught = teach(texts, str(backbone), plan.max_tokens, cache) if plan.keep else None
+        done.append(tokenize(one, taught, Design(str(backbone)), plan))
+    return done
+
+
+def design(backbone: Path, **fields: object) -> Design:
+    return replace(Design(str(backbone), layers=(-2, -1)), **fields)  # type: ignore[arg-type]
+
+
+def log_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+
+
+def test_it_learns_and_its_best_weights_load(backbone: Path, tmp_path: Path) -> None:
+    tasks = tokenized(backbone, tmp_path / "cache")
+    trainer = Trainer(design(backbone, noise=0.0), replace(PLAN, steps=120), tasks, tmp_path)
+    trainer.run()
+    lines = log_of(tmp_path)
+    losses = [line["losses"] for line in lines if "losses" in line]
+    assert np.mean(losses[-1]) < 0.8 * np.mean(losses[0])  # type: ignore[arg-type]
+    scores = [line["tasks"] for line in lines if "tasks" in line][-1]
+    assert scores["task 0"] > 0.8  # type: ignore[index]
+    assert scores["task 1"] > 0.6  # type: ignore[index]
+
+    loaded = trained(tmp_path / BEST)
+    saved = load_file(tmp_path / BEST / "encoder.safetensors")
+    for name, value in loaded.state_dict().items():
+        if not name.startswith("backbone.embeddings."):
+            assert torch.equal(value, saved[name])
+    about = json.loads((tmp_path / BEST / "about.json").read_text())
+    assert about["tasks"] == ["task 0", "task 1"]
+
+
+@pytest.mark.parametrize("bits", [None, 24])
+def test_a_stopped_run_ends_like_one_in_one_go(
+    backbone: Path, tmp_path: Path, bits: int | None
+) -> None:
+    tasks = tokenized(backbone, tmp_path / "cache")
+    plan = replace(PLAN, steps=20)
+    # No dropout: its random numbers are not part of a checkpoint.
+    form = design(backbone, noise=0.0, bits=bits)
+    whole = Trainer(form, plan, tasks, tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    whole.run()
+
+    (tmp_path / "parts").mkdir()
+    first = Trainer(form, plan, tasks, tmp_path / "parts")
+    batches = first._batches()
+    for _ in range(10):
+        first._update(next(batches))
+        first.step += 1
+    first._check()
+    second = Trainer(form, plan, tasks, tmp_path / "parts")
+    second.run()
+    assert {"step": 10, "resumed": 10} in log_of(tmp_path / "parts")
+    for (name, value), other in zip(
+        whole.model.state_dict().items(), second.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(value, other, msg=name)
+
+
+def test_word_vectors_and_frozen_layers_stay(backbone: Path, tmp_path: Path) -> None:
+    tasks = tokenized(backbone, tmp_path / "cache")
+    trainer = Trainer(design(backbone, frozen_layers=1), replace(PLAN, steps=2), tasks, tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.backbone.state_dict().items()}
+    trainer.run()
+    changed = {
+        name
+        for name, value in trainer.model.backbone.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert any(name.startswith("encoder.layer.1.") for name in changed)
+    assert not any(name.startswith(("embeddings.", "encoder.layer.0.")) for name in changed)
+
+
+def test_early_stopping(backbone: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, steps=1000, rate=0.0, head_rate=0.0, check_every=1, patience=3, keep=0.0)
+    Trainer(design(backbone), plan, tokenized(backbone, tmp_path, plan), tmp_path).run()
+    assert log_of(tmp_path)[-1] == {"step": 4, "ended": "no better validation"}
+
+
+def test_losses_are_one_at_chance(backbone: Path, tmp_path: Path) -> None:
+    """Heads start at zero: every class alike, whatever their number; the teacher has variance 1."""
+    tasks = tokenized(backbone, tmp_path)
+    trainer = Trainer(design(backbone), PLAN, tasks, tmp_path)
+    rows = [(number, row) for number in (0, 1) for row in range(8)]
+    with torch.no_grad():
+        on_floats, on_bits, kept = (float(loss) / 16 for loss in trainer._losses(rows))
+    assert on_floats == pytest.approx(1, abs=1e-5)
+    assert on_bits == pytest.approx(1, abs=1e-5)
+    assert kept == pytest.approx(1, abs=0.5)
+
+
+def test_the_teacher_is_asked_once(backbone: Path, tmp_path: Path) -> None:
+    texts = [words(3), words(5, 2)]
+    first = teach(texts, str(backbone), 16, tmp_path)
+    (path,) = tmp_path.iterdir()
+    np.save(path, np.zeros_like(first))
+    assert not teach(texts, str(backbone), 16, tmp_path).any()
+    assert teach(texts, str(backbone), 8, tmp_path).any()  # another limit, other embeddings
+
+
+def test_a_code_is_the_sign_of_the_standardized_floats(backbone: Path) -> None:
+    model = MultiTaskEncoder(design(backbone), {"a": 2}).eval()
+    ids = torch.randint(4, 60, (3, 7))
+    floats, bits = model(ids, torch.ones_like(ids))
+    assert floats.shape == bits.shape == (3, 64)
+    assert torch.equal(bits, torch.where(floats > 0, 1.0, -1.0))
