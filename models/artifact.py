@@ -1,8 +1,9 @@
 """Artifacts: weights as safetensors beside a JSON manifest. Nothing loaded is executable.
 
 Two kinds share this file's primitives: the encoder artifact (`manifest.json` and
-`quantizer.safetensors`; the backbone is named, not copied; serving models of single profiles in
-folders beside them) and the head artifact (`manifest.json` and `weights.safetensors`).
+`quantizer.safetensors`; the backbone is named, not copied, and what training changed of it lies in
+`backbone.safetensors`; serving models of single profiles in folders beside them) and the head
+artifact (`manifest.json` and `weights.safetensors`).
 """
 
 from __future__ import annotations

@@ -53,6 +53,11 @@ def digest_files(folder: Path, names: Sequence[str] = BACKBONE_FILES) -> str | N
     return digest_json([digest_file(file) for file in files])
 
 
+def with_trained(backbone: str, trained: Path | None) -> str:
+    """A backbone's digest, with that of the weights that training put in place of its own."""
+    return backbone if trained is None else digest_json([backbone, digest_file(trained)])
+
+
 def digest_thresholds(thresholds: Sequence[float]) -> str:
     """Digest of a quantizer's thresholds."""
     return digest_json([float(value) for value in thresholds])

@@ -22,11 +22,12 @@ from models.artifact import (
     resolve_backbone,
 )
 from models.encoder import Encoder
-from models.identity import BACKBONE_FILES, digest_files
-from models.openvino.shape import BertShape
+from models.identity import BACKBONE_FILES, digest_files, with_trained
+from models.openvino.shape import BertShape, name_prefix
 from models.profiles import Machine, Offer, Profile, choose_profile, this_machine
 
 QUANTIZER_WEIGHTS = "quantizer.safetensors"
+TRAINED_WEIGHTS = "backbone.safetensors"  # tensors in place of the backbone's own
 INT8 = Profile("openvino", "cpu", "int8")
 STORED = "openvino-int8"  # folder of the quantized model inside an artifact
 STORED_FILES = ("model.xml", "model.bin", "tokenizer.json")
@@ -57,6 +58,13 @@ class Source:
         if self.folder is None or not (self.folder / STORED / "model.xml").is_file():
             return None
         return self.folder / STORED
+
+    @property
+    def trained(self) -> Path | None:
+        """The file of trained weights, if the artifact has one."""
+        if self.folder is None or not (self.folder / TRAINED_WEIGHTS).is_file():
+            return None
+        return self.folder / TRAINED_WEIGHTS
 
 
 def load_encoder(
@@ -168,6 +176,7 @@ def load_profile(source: Source, profile: Profile, threads: int = 1) -> Encoder:
             source.backbone,
             profile,
             thresholds_in(source.folder),
+            trained=source.trained,
             threads=threads,
         )
     if profile == INT8:
@@ -207,9 +216,7 @@ def _openvino_floats(source: Source, profile: Profile, threads: int) -> Encoder:
     config = _read_config(folder)
     manifest = source.manifest
     check_limit(manifest, config)
-    graph = build_graph(
-        config, read_tensors(folder / "model.safetensors"), manifest.pooling, manifest.layers
-    )
+    graph = build_graph(config, backbone_weights(source), manifest.pooling, manifest.layers)
     thresholds = thresholds_in(source.folder)
     width = graph.output(0).partial_shape[1].get_length()
     return OpenVINOEncoder(
@@ -218,10 +225,31 @@ def _openvino_floats(source: Source, profile: Profile, threads: int) -> Encoder:
         graph,
         folder / "tokenizer.json",
         np.zeros(width, dtype=np.float32) if thresholds is None else thresholds,
-        _local_digest(folder, BACKBONE_FILES),
+        with_trained(_local_digest(folder, BACKBONE_FILES), source.trained),
         threads=threads,
         pad_id=int(config.get("pad_token_id") or 0),
     )
+
+
+def backbone_weights(source: Source) -> dict[str, NDArray[Any]]:
+    """The tensors of a local backbone, trained ones in place of its own.
+
+    Raises:
+        ArtifactError: a file is damaged, or a trained tensor has no counterpart of its shape.
+    """
+    weights = read_tensors(Path(source.backbone) / "model.safetensors")
+    if source.trained is None:
+        return weights
+    prefix = name_prefix(weights)
+    for name, tensor in read_tensors(source.trained).items():
+        own = weights.get(prefix + name)
+        if own is None or own.shape != tensor.shape:
+            has = "none" if own is None else str(own.shape)
+            raise ArtifactError(
+                f"{TRAINED_WEIGHTS} holds {name} of shape {tensor.shape}, the backbone {has}"
+            )
+        weights[prefix + name] = tensor
+    return weights
 
 
 def _local_digest(folder: Path, names: Sequence[str]) -> str:

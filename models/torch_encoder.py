@@ -20,10 +20,10 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from models.artifact import ArtifactError, EncoderManifest
+from models.artifact import ArtifactError, EncoderManifest, read_tensors
 from models.cuda_graphs import CudaGraphs, shapes_to_capture
 from models.encoder import EncodedBatch, EncoderInfo
-from models.identity import digest_files, digest_thresholds, fingerprint_of
+from models.identity import digest_files, digest_thresholds, fingerprint_of, with_trained
 from models.loading import check_limit, position_limit
 from models.packing import BatchRule, buckets_up_to
 from models.pooling import PoolingKind, pool_layers
@@ -48,6 +48,7 @@ class TorchEncoder:
         backbone: path or hub name of the weights.
         profile: one of this backend.
         thresholds: `(bits,)` float32; None for plain signs.
+        trained: file of weights in place of the backbone's own.
         threads: of torch, on a CPU.
 
     Raises:
@@ -61,6 +62,7 @@ class TorchEncoder:
         profile: Profile,
         thresholds: NDArray[np.float32] | None = None,
         *,
+        trained: Path | None = None,
         threads: int = 1,
     ) -> None:
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -68,6 +70,8 @@ class TorchEncoder:
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
         model, config = _load_model(backbone)
+        if trained is not None:
+            _put_trained(model, trained)
         check_limit(manifest, config.to_dict())
         self._pad_id = int(config.pad_token_id or 0)
         _check_layers(manifest.layers, config.num_hidden_layers + 1)
@@ -75,7 +79,10 @@ class TorchEncoder:
         self._layers = manifest.layers
         self._wide_mask = config.model_type in THREE_DIMENSIONAL_MASKS
         self._tokenizer, tokenizer_json = _load_tokenizer(backbone, manifest)
-        backbone_digest = digest_files(Path(backbone)) or _digest_state(model, tokenizer_json)
+        of_files = digest_files(Path(backbone))
+        backbone_digest = (
+            with_trained(of_files, trained) if of_files else _digest_state(model, tokenizer_json)
+        )
         width = config.hidden_size * len(manifest.layers)
         if thresholds is None:
             thresholds = np.zeros(width, dtype=np.float32)
@@ -174,6 +181,17 @@ def _load_model(backbone: str) -> tuple[Any, Any]:
     if missing:
         raise ArtifactError(f"backbone {backbone!r} lacks weights: {min(missing)}, …")
     return model, config
+
+
+def _put_trained(model: Any, file: Path) -> None:
+    """Load trained weights over the backbone's own."""
+    tensors = {name: torch.from_numpy(value) for name, value in read_tensors(file).items()}
+    try:
+        unexpected = model.load_state_dict(tensors, strict=False).unexpected_keys
+    except RuntimeError as error:  # shapes differ
+        raise ArtifactError(f"{file.name} does not fit the backbone: {error}") from error
+    if unexpected:
+        raise ArtifactError(f"{file.name} holds {unexpected[0]}, the backbone none")
 
 
 def _load_tokenizer(backbone: str, manifest: EncoderManifest) -> tuple[TextTokenizer, str]:

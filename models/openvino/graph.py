@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as ops
 
 from models.artifact import ArtifactError
-from models.openvino.shape import BertShape
+from models.openvino.shape import BertShape, name_prefix
 
 # Inputs and how many dimensions each has.
 RANKS = {"ids": 1, "places": 1, "slots": 2, "mask": 2, "back": 1}
@@ -55,11 +55,7 @@ class _Builder:
     def __init__(self, shape: BertShape, weights: Weights) -> None:
         self._shape = shape
         self._weights = weights
-        marker = "embeddings.word_embeddings.weight"
-        names = [name for name in weights if name.endswith(marker)]
-        if len(names) != 1:
-            raise ArtifactError(f"the backbone has {len(names)} tensors named …{marker}")
-        self._prefix = names[0].removesuffix(marker)
+        self._prefix = name_prefix(weights)
 
     def build(self, pooling: str, layers: Sequence[int]) -> ov.Model:
         inputs = {name: ops.parameter([-1] * rank, np.int32) for name, rank in RANKS.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +70,16 @@ class BertShape:
         if shape.hidden % shape.heads:
             raise ArtifactError(f"{shape.heads} heads do not divide {shape.hidden} dimensions")
         return shape
+
+
+def name_prefix(names: Iterable[str]) -> str:
+    """What stands before `BertModel`'s own names in a backbone's tensors, such as `bert.`.
+
+    Raises:
+        ArtifactError: there is no word table among them, or several.
+    """
+    marker = "embeddings.word_embeddings.weight"
+    found = [name for name in names if name.endswith(marker)]
+    if len(found) != 1:
+        raise ArtifactError(f"the backbone has {len(found)} tensors named …{marker}")
+    return found[0].removesuffix(marker)

@@ -24,9 +24,17 @@ import openvino as ov
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from models.artifact import ArtifactError, read_tensors
+from models.artifact import ArtifactError
 from models.bulk import embed_texts
-from models.loading import INT8, QUANTIZER_WEIGHTS, STORED, Source, load_profile, open_source
+from models.loading import (
+    INT8,
+    QUANTIZER_WEIGHTS,
+    STORED,
+    Source,
+    backbone_weights,
+    load_profile,
+    open_source,
+)
 from models.openvino.graph import build_graph
 from models.openvino.layout import lay_out
 from models.packing import PACKED_MULTIPLE, round_up
@@ -77,8 +85,7 @@ def quantized_graph(source: Source, texts: Sequence[str]) -> ov.Model:
     backbone = Path(source.backbone)
     manifest = source.manifest
     config = json.loads((backbone / "config.json").read_bytes())
-    weights = read_tensors(backbone / "model.safetensors")
-    graph = build_graph(config, weights, manifest.pooling, manifest.layers)
+    graph = build_graph(config, backbone_weights(source), manifest.pooling, manifest.layers)
     tokenize = TextTokenizer(backbone / "tokenizer.json", manifest.max_tokens, manifest.prompt)
     rows = [tokens.windows[0] for tokens in tokenize(texts)]
     pad_id = int(config.get("pad_token_id") or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from models.artifact import ArtifactError
 from models.bulk import embed_texts, encode_texts
 from models.codes import hamming, pack_bits
 from models.encoder import Encoder, pool_windows
-from models.loading import load_encoder
+from models.loading import TRAINED_WEIGHTS, load_encoder
 from tests.unit.tiny import change_config, weights_of, words, write_bert
 
 TEXTS = [words(n, start=3 * n) for n in range(30)]
@@ -65,6 +67,60 @@ def test_thresholds_decide_the_bits(tiny_artifact: Artifact, tiny_bert: Path, ba
     assert np.array_equal(encode_texts(plain, TEXTS), pack_bits(raw))
     assert np.array_equal(encode_texts(centred, TEXTS), pack_bits(raw - thresholds))
     assert plain.info.fingerprint != centred.info.fingerprint
+
+
+def write_trained(folder: Path, backbone: Path, seed: int = 0) -> dict[str, np.ndarray]:
+    """Other weights for all but the word table, as float16; what they are in float32."""
+    chance = np.random.default_rng(seed)
+    tensors = {
+        name: (value + chance.normal(size=value.shape) * 0.05).astype(np.float16)
+        for name, value in weights_of(backbone).items()
+        if not name.startswith("embeddings.")
+    }
+    save_file(tensors, folder / TRAINED_WEIGHTS)
+    return {name: value.astype(np.float32) for name, value in tensors.items()}
+
+
+@BACKENDS
+def test_trained_weights_are_those_of_a_backbone_with_them(
+    tiny_artifact: Artifact, tiny_bert: Path, tmp_path: Path, backend: str
+) -> None:
+    folder = tiny_artifact()
+    before = load_encoder(str(folder), backend=backend, **FP32)
+    trained = write_trained(folder, tiny_bert)
+    whole = tmp_path / "whole"
+    shutil.copytree(tiny_bert, whole)
+    save_file(weights_of(tiny_bert) | trained, whole / "model.safetensors")
+    expected = load_encoder(str(whole), backend=backend, max_tokens=64, **FP32)
+    after = load_encoder(str(folder), backend=backend, **FP32)
+    assert np.array_equal(embed_texts(after, TEXTS), embed_texts(expected, TEXTS))
+    assert hamming(encode_texts(after, TEXTS), encode_texts(before, TEXTS)).sum() > 0
+
+
+@BACKENDS
+def test_trained_weights_change_the_fingerprint(
+    tiny_artifact: Artifact, tiny_bert: Path, backend: str
+) -> None:
+    folder = tiny_artifact()
+    prints = {load_encoder(str(folder), backend=backend, **FP32).info.fingerprint}
+    for seed in (0, 1):
+        write_trained(folder, tiny_bert, seed)
+        prints.add(load_encoder(str(folder), backend=backend, **FP32).info.fingerprint)
+    assert len(prints) == 3
+
+
+@BACKENDS
+@pytest.mark.parametrize("fault", ["shape", "name"])
+def test_trained_weights_that_do_not_fit(
+    tiny_artifact: Artifact, tiny_bert: Path, backend: str, fault: str
+) -> None:
+    folder = tiny_artifact()
+    name = "encoder.layer.0.output.dense.bias"
+    tensor = np.zeros(BITS, dtype=np.float16)
+    tensors = {name: tensor[:-1]} if fault == "shape" else {"encoder.layer.9.bias": tensor}
+    save_file(tensors, folder / TRAINED_WEIGHTS)
+    with pytest.raises(ArtifactError, match=TRAINED_WEIGHTS):
+        load_encoder(str(folder), backend=backend, **FP32)
 
 
 class TestWindows:
