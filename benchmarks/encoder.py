@@ -22,9 +22,10 @@ from benchmarks import peers
 from benchmarks.machine import print_result, spread
 from benchmarks.texts import texts_of
 from models.bulk import encode_texts
-from models.loading import load_profile, offers_of, open_source
+from models.loading import load_profile, offers_of
 from models.packing import partition
 from models.profiles import choose_profile, runnable_profiles, this_machine
+from models.source import open_source
 
 BARE = "bare OpenVINO int8"
 SENTENCE_TRANSFORMERS = "sentence-transformers"

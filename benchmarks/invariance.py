@@ -20,8 +20,9 @@ from app.settings import DEFAULT_ENCODER
 from benchmarks.machine import print_result
 from models.codes import hamming
 from models.encoder import Encoder
-from models.loading import load_profile, offers_of, open_source
+from models.loading import load_profile, offers_of
 from models.profiles import runnable_profiles, this_machine
+from models.source import open_source
 from models.tokens import Ids
 
 LARGEST_BATCH = 64

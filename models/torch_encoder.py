@@ -24,11 +24,11 @@ from models.artifact import ArtifactError, EncoderManifest, read_tensors
 from models.cuda_graphs import CudaGraphs, shapes_to_capture
 from models.encoder import EncodedBatch, EncoderInfo
 from models.identity import digest_files, digest_thresholds, fingerprint_of, with_trained
-from models.loading import check_limit, position_limit
 from models.packing import BatchRule, buckets_up_to
 from models.pooling import PoolingKind, pool_layers
 from models.profiles import Profile
 from models.quantizer import SignQuantizer
+from models.source import check_limit, position_limit
 from models.tokenization import TextTokenizer
 from models.tokens import Ids, Tokens, pad_rows
 

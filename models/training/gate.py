@@ -25,8 +25,9 @@ from models.bulk import encode_texts
 from models.codes import Codes, hamming
 from models.encoder import Encoder
 from models.head_runtime import Head, HeadStack
-from models.loading import GATE, load_profile, offers_of, open_source
+from models.loading import load_profile, offers_of
 from models.profiles import Offer, Profile, choose_profile, runnable_profiles, this_machine
+from models.source import GATE, open_source
 from models.training.datasets import read_meta, read_split
 from models.training.heads import train_head
 

@@ -26,18 +26,11 @@ from safetensors.numpy import save_file
 
 from models.artifact import ArtifactError
 from models.bulk import embed_texts
-from models.loading import (
-    INT8,
-    QUANTIZER_WEIGHTS,
-    STORED,
-    Source,
-    backbone_weights,
-    load_profile,
-    open_source,
-)
+from models.loading import INT8, load_profile
 from models.openvino.graph import build_graph
 from models.openvino.layout import lay_out
 from models.packing import PACKED_MULTIPLE, round_up
+from models.source import QUANTIZER_WEIGHTS, STORED, Source, backbone_weights, open_source
 from models.tokenization import TextTokenizer
 from models.training.calibrate import ROWS as THRESHOLD_ROWS
 from models.training.calibrate import TASKS

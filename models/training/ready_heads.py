@@ -23,10 +23,11 @@ from models.bulk import encode_texts
 from models.encoder import Encoder
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import HeadStack
-from models.identity import digest_files, digest_thresholds, fingerprint_of
-from models.loading import Source, load_profile, offers_of, open_source, thresholds_in
+from models.identity import digest_thresholds, fingerprint_of
+from models.loading import load_profile, offers_of
 from models.packing import buckets_up_to
 from models.profiles import Profile, choose_profile, runnable_profiles, this_machine
+from models.source import Source, backbone_digest, open_source, thresholds_in
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
 from models.training.report import evaluate
@@ -147,7 +148,7 @@ def build(
 def cuda_fingerprint(source: Source, profile: Profile) -> str:
     """What the encoder's fingerprint will be on a card; its device has no part in it."""
     thresholds = thresholds_in(source.folder)
-    backbone = digest_files(Path(source.backbone))
+    backbone = backbone_digest(source)
     if thresholds is None or backbone is None:
         raise ValueError("the artifact lacks thresholds, or its backbone's files are not here")
     limit = source.manifest.max_tokens

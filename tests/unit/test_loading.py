@@ -14,19 +14,18 @@ from safetensors.numpy import save_file
 from app.settings import DEFAULT_ENCODER
 from models.artifact import ArtifactError, EncoderManifest
 from models.bulk import encode_texts
-from models.loading import (
+from models.loading import load_encoder, offers_of
+from models.profiles import Machine, Offer
+from models.source import (
     GATE,
     QUANTIZER_WEIGHTS,
     STORED,
     check_limit,
     gate_of,
-    load_encoder,
-    offers_of,
     open_source,
     position_limit,
     thresholds_in,
 )
-from models.profiles import Machine, Offer
 from tests.unit.tiny import change_config, weights_of, words, write_bert, write_roberta
 
 TEXTS = [words(n, start=3 * n) for n in range(30)]

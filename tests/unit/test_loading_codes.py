@@ -15,7 +15,8 @@ from models.artifact import ArtifactError
 from models.bulk import embed_texts, encode_texts
 from models.codes import hamming, pack_bits
 from models.encoder import Encoder, pool_windows
-from models.loading import TRAINED_WEIGHTS, load_encoder
+from models.loading import load_encoder
+from models.source import TRAINED_WEIGHTS
 from tests.unit.tiny import change_config, weights_of, words, write_bert
 
 TEXTS = [words(n, start=3 * n) for n in range(30)]
