@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.training.encoder.loop import BEST, LOG, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import Rows, TaskData
 from models.training.encoder.teacher import teach
-from models.training.encoder.train import BEST, LOG, Plan, TokenizedTask, Trainer, tokenize
+from models.training.encoder.train import encoder_for, pad, tokenize
 from models.training.encoder.unseen import trained
 from tests.unit.tiny import words, write_bert
 
@@ -54,7 +55,7 @@ def task(name: str, classes: int, seed: int) -> TaskData:
     return TaskData(name, labels, {"train": rows(60), "validation": rows(30)})
 
 
-def tokenized(backbone: Path, cache: Path, plan: Plan = PLAN) -> list[TokenizedTask]:
+def tokenized(backbone: Path, cache: Path, plan: Plan = PLAN) -> list[TrainingTask]:
     done = []
     for number, classes in enumerate((2, 3)):
         one = task(f"task {number}", classes, number)
@@ -68,13 +69,17 @@ def design(backbone: Path, **fields: object) -> Design:
     return replace(Design(str(backbone), layers=(-2, -1)), **fields)  # type: ignore[arg-type]
 
 
+def trainer_of(form: Design, plan: Plan, tasks: list[TrainingTask], out: Path) -> Trainer:
+    return Trainer(encoder_for(form, tasks, plan.seed), plan, tasks, pad, out)
+
+
 def log_of(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
 
 
 def test_it_learns_and_its_best_weights_load(backbone: Path, tmp_path: Path) -> None:
     tasks = tokenized(backbone, tmp_path / "cache")
-    trainer = Trainer(design(backbone, noise=0.0), replace(PLAN, steps=120), tasks, tmp_path)
+    trainer = trainer_of(design(backbone, noise=0.0), replace(PLAN, steps=120), tasks, tmp_path)
     trainer.run()
     lines = log_of(tmp_path)
     losses = [line["losses"] for line in lines if "losses" in line]
@@ -100,18 +105,18 @@ def test_a_stopped_run_ends_like_one_in_one_go(
     plan = replace(PLAN, steps=20)
     # No dropout: its random numbers are not part of a checkpoint.
     form = design(backbone, noise=0.0, bits=bits)
-    whole = Trainer(form, plan, tasks, tmp_path / "whole")
+    whole = trainer_of(form, plan, tasks, tmp_path / "whole")
     (tmp_path / "whole").mkdir()
     whole.run()
 
     (tmp_path / "parts").mkdir()
-    first = Trainer(form, plan, tasks, tmp_path / "parts")
+    first = trainer_of(form, plan, tasks, tmp_path / "parts")
     batches = first._batches()
     for _ in range(10):
         first._update(next(batches))
         first.step += 1
     first._check()
-    second = Trainer(form, plan, tasks, tmp_path / "parts")
+    second = trainer_of(form, plan, tasks, tmp_path / "parts")
     second.run()
     assert {"step": 10, "resumed": 10} in log_of(tmp_path / "parts")
     for (name, value), other in zip(
@@ -122,7 +127,7 @@ def test_a_stopped_run_ends_like_one_in_one_go(
 
 def test_word_vectors_and_frozen_layers_stay(backbone: Path, tmp_path: Path) -> None:
     tasks = tokenized(backbone, tmp_path / "cache")
-    trainer = Trainer(design(backbone, frozen_layers=1), replace(PLAN, steps=2), tasks, tmp_path)
+    trainer = trainer_of(design(backbone, frozen_layers=1), replace(PLAN, steps=2), tasks, tmp_path)
     before = {name: value.clone() for name, value in trainer.model.backbone.state_dict().items()}
     trainer.run()
     changed = {
@@ -136,14 +141,14 @@ def test_word_vectors_and_frozen_layers_stay(backbone: Path, tmp_path: Path) -> 
 
 def test_early_stopping(backbone: Path, tmp_path: Path) -> None:
     plan = replace(PLAN, steps=1000, rate=0.0, head_rate=0.0, check_every=1, patience=3, keep=0.0)
-    Trainer(design(backbone), plan, tokenized(backbone, tmp_path, plan), tmp_path).run()
+    trainer_of(design(backbone), plan, tokenized(backbone, tmp_path, plan), tmp_path).run()
     assert log_of(tmp_path)[-1] == {"step": 4, "ended": "no better validation"}
 
 
 def test_losses_are_one_at_chance(backbone: Path, tmp_path: Path) -> None:
     """Heads start at zero: every class alike, whatever their number; the teacher has variance 1."""
     tasks = tokenized(backbone, tmp_path)
-    trainer = Trainer(design(backbone), PLAN, tasks, tmp_path)
+    trainer = trainer_of(design(backbone), PLAN, tasks, tmp_path)
     rows = [(number, row) for number in (0, 1) for row in range(8)]
     with torch.no_grad():
         on_floats, on_bits, kept = (float(loss) / 16 for loss in trainer._losses(rows))
@@ -167,3 +172,13 @@ def test_a_code_is_the_sign_of_the_standardized_floats(backbone: Path) -> None:
     floats, bits = model(ids, torch.ones_like(ids))
     assert floats.shape == bits.shape == (3, 64)
     assert torch.equal(bits, torch.where(floats > 0, 1.0, -1.0))
+
+
+def test_an_annealed_code_is_soft_in_training_alone(backbone: Path) -> None:
+    model = MultiTaskEncoder(design(backbone, estimator="annealed"), {"a": 2})
+    ids = torch.randint(4, 60, (3, 7))
+    model.sharpness = 2.0
+    floats, soft = model.train()(ids, torch.ones_like(ids))
+    torch.testing.assert_close(soft, torch.tanh(2 * floats))
+    _, hard = model.eval()(ids, torch.ones_like(ids))
+    assert set(hard.unique().tolist()) == {-1.0, 1.0}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from models.pooling import PoolingKind, pool_layers
-from models.training.encoder.binarize import Estimator, Standardize, binarize
+from models.training.encoder.binarize import Estimator, Standardize, binarize, to_signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +38,22 @@ class Design:
     frozen_layers: int = 0
 
 
-class MultiTaskEncoder(nn.Module):
-    """Token ids to standardised floats and to bits, with a linear head for every task.
+class MultiTaskCode(nn.Module):
+    """From a raw embedding on: projection, bits, and a linear head for every task.
 
     Args:
         design: see `Design`.
+        pooled: width of the raw embedding.
         classes: number of classes by task.
         keeps: width of the untrained encoder's embeddings, for a regression from the bits to them;
             0 for none.
     """
 
-    def __init__(self, design: Design, classes: Mapping[str, int], keeps: int = 0) -> None:
+    def __init__(
+        self, design: Design, pooled: int, classes: Mapping[str, int], keeps: int = 0
+    ) -> None:
         super().__init__()
         self.design = design
-        # Eager attention is a quarter faster than SDPA on short texts of a CPU, and dropout a tenth
-        # slower than none: nearly every text is seen once, so there is little to overfit to.
-        self.backbone: Any = AutoModel.from_pretrained(
-            Path(design.backbone),
-            add_pooling_layer=False,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
-        # Half of the weights are word vectors: frozen, they are as general as before, and the
-        # trained weights are small enough to ship.
-        self.backbone.embeddings.requires_grad_(False)
-        self.backbone.encoder.layer[: design.frozen_layers].requires_grad_(False)
-        pooled = self.backbone.config.hidden_size * len(design.layers)
         self.width = width = design.bits or pooled
         self.project = nn.Linear(pooled, width, bias=False) if design.bits else nn.Identity()
         if isinstance(self.project, nn.Linear):
@@ -75,28 +63,60 @@ class MultiTaskEncoder(nn.Module):
         self.drop = nn.Dropout(design.noise)
         self.heads = nn.ModuleDict({task: _head(width, n) for task, n in classes.items()})
         self.to_teacher = _head(width, keeps) if keeps else None
+        self.sharpness = 1.0
         # Heads read values of this size: their learning rate then suits every width.
         self.unit = 4.0 * width**-0.5
 
-    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """`(b, s)` ids to `(b, width)` raw embeddings: their signs past thresholds are the code."""
-        hidden: Sequence[Tensor] = self.backbone(
-            input_ids=ids, attention_mask=mask, output_hidden_states=True
-        ).hidden_states
-        pooled: Tensor = self.project(
-            pool_layers(hidden, mask, self.design.pooling, self.design.layers)
-        )
-        return pooled
-
-    def forward(self, ids: Tensor, mask: Tensor, sharpness: float = 1.0) -> tuple[Tensor, Tensor]:
-        """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
-        floats = self.standardize(self.pooled(ids, mask).float())
-        return floats, binarize(floats, self.design.estimator, sharpness)
+    def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """`(b, pooled)` raw embeddings to standardised floats and to bits, both `(b, width)`."""
+        floats = self.standardize(self.project(raw).float())
+        if not self.training and self.design.estimator != "none":
+            return floats, to_signs(floats)  # what is served, whatever it was trained by
+        return floats, binarize(floats, self.design.estimator, self.sharpness)
 
     def logits(self, task: str, values: Tensor) -> Tensor:
         """`(b, width)` floats or bits to `(b, classes)`."""
         scores: Tensor = self.heads[task](values * self.unit)
         return scores
+
+
+class MultiTaskEncoder(MultiTaskCode):
+    """Token ids to standardised floats and to bits, with a linear head for every task.
+
+    Args:
+        design: see `Design`.
+        classes: number of classes by task.
+        keeps: see `MultiTaskCode`.
+    """
+
+    def __init__(self, design: Design, classes: Mapping[str, int], keeps: int = 0) -> None:
+        # Eager attention is a quarter faster than SDPA on short texts of a CPU, and dropout a tenth
+        # slower than none: nearly every text is seen once, so there is little to overfit to.
+        backbone: Any = AutoModel.from_pretrained(
+            Path(design.backbone),
+            add_pooling_layer=False,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        super().__init__(design, backbone.config.hidden_size * len(design.layers), classes, keeps)
+        self.backbone = backbone
+        # Half of the weights are word vectors: frozen, they are as general as before, and the
+        # trained weights are small enough to ship.
+        self.backbone.embeddings.requires_grad_(False)
+        self.backbone.encoder.layer[: design.frozen_layers].requires_grad_(False)
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """`(b, s)` ids to `(b, pooled)` raw embeddings of the backbone."""
+        hidden: Sequence[Tensor] = self.backbone(
+            input_ids=ids, attention_mask=mask, output_hidden_states=True
+        ).hidden_states
+        return pool_layers(hidden, mask, self.design.pooling, self.design.layers)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
+        return super().forward(self.pooled(ids, mask))
 
 
 def _head(width: int, outputs: int) -> nn.Linear:

@@ -67,12 +67,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--trained", type=Path, nargs="*", default=[])
+    parser.add_argument("--blend", type=float, nargs="*", default=[], help="see `blended`")
+    parser.add_argument("--tasks", nargs="*", help="only these of the fold")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-rows", type=int, default=1500)
     parser.add_argument("--validation-rows", type=int, default=300)
     parser.add_argument("--test-rows", type=int, default=1000)
     parser.add_argument("--shots", type=int, nargs="*", default=[8, 32])
     parser.add_argument("--draws", type=int, default=3)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     arguments.cache.mkdir(parents=True, exist_ok=True)
     rows: Any = {
         "train": arguments.train_rows,
@@ -87,11 +91,13 @@ def main() -> None:
         .splits["train"]
         .texts
     ]
-    encoders = {FROZEN: untrained()} | {
-        path.parent.name: trained(path) for path in arguments.trained
-    }
+    encoders = {FROZEN: untrained()}
+    for path in arguments.trained:
+        encoders[path.parent.name] = trained(path)
+        for share in arguments.blend:
+            encoders[f"{path.parent.name} x {share}"] = blended(trained(path), share)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    for name in unseen:
+    for name in arguments.tasks or unseen:
         task = load_task(arguments.data, name, rows)
         results[name] = measure(task, encoders, calibration, arguments)
         print(name, json.dumps(results[name]["all"]), flush=True)
@@ -124,6 +130,21 @@ def trained(folder: Path) -> MultiTaskEncoder:
     return model.eval()
 
 
+def blended(model: MultiTaskEncoder, share: float) -> MultiTaskEncoder:
+    """The weights part of the way from the untrained backbone to the trained one.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022): what lies between is
+    often better than either on what was not trained on.
+    """
+    start = untrained().state_dict()
+    mixed = {
+        name: torch.lerp(start[name], value, share) if name.startswith("backbone.") else value
+        for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(mixed)
+    return model
+
+
 @torch.inference_mode()
 def embed(model: MultiTaskEncoder, texts: Sequence[str]) -> Floats:
     """`(n, width)` raw embeddings."""
@@ -136,7 +157,7 @@ def embed(model: MultiTaskEncoder, texts: Sequence[str]) -> Floats:
         ids, mask = pad_rows([rows[i] for i in some], max(len(rows[i]) for i in some), 0)
         with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
             pooled = model.pooled(torch.from_numpy(ids), torch.from_numpy(mask))
-        result[some] = pooled.float().numpy()
+        result[some] = model.project(pooled.float()).numpy()
     return result
 
 
