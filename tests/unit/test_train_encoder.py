@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.training.encoder.embedder import trained
 from models.training.encoder.loop import BEST, LOG, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import Rows, TaskData
 from models.training.encoder.teacher import teach
 from models.training.encoder.train import encoder_for, pad, tokenize
-from models.training.encoder.unseen import trained
 from tests.unit.tiny import words, write_bert
 
 PLAN = Plan(

@@ -76,10 +76,10 @@ class TrainingTask:
     """One task's rows for the model; `taught` is what the untrained encoder makes of them."""
 
     name: str
-    train: Sequence[Any]
+    train: Sequence[Any] | NDArray[Any]
     targets: NDArray[np.int64]
     taught: Embeddings | None
-    validation: Sequence[Any]
+    validation: Sequence[Any] | NDArray[Any]
     validation_targets: NDArray[np.int64]
     classes: int
 
@@ -93,6 +93,7 @@ class Trainer:
         tasks: what it is trained on.
         collate: rows to the tensors that the model takes.
         out: folder of the log, the state and the best weights.
+        quiet: write the log, but do not print it.
     """
 
     def __init__(
@@ -102,9 +103,12 @@ class Trainer:
         tasks: Sequence[TrainingTask],
         collate: Collate,
         out: Path,
+        *,
+        quiet: bool = False,
     ) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.tasks, self.collate, self.out = plan, tasks, collate, out
+        self.quiet = quiet
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # bf16 without instructions for it is slower than fp32.
         self.half = self.device.type == "cuda" or this_machine().bf16
@@ -280,7 +284,8 @@ class Trainer:
 
     def _note(self, line: dict[str, Any]) -> None:
         text = json.dumps({"step": self.step, **line})
-        print(text, flush=True)
+        if not self.quiet:
+            print(text, flush=True)
         with (self.out / LOG).open("a") as file:
             file.write(text + "\n")
 

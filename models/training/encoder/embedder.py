@@ -1,0 +1,109 @@
+"""Embeddings of texts by encoders as they are trained, kept on disk: they cost minutes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from models.artifact import resolve_backbone
+from models.profiles import this_machine
+from models.tokenization import TextTokenizer
+from models.training.encoder.model import Design, MultiTaskEncoder
+from models.training.encoder.suite import load_task
+from models.training.encoder.train import BACKBONE, pad
+
+MAX_TOKENS = 128
+BATCH = 32
+CALIBRATION_ROWS = 100
+Floats = NDArray[np.float32]
+
+
+class Embedder:
+    """Raw embeddings of one encoder, before thresholds.
+
+    Args:
+        model: the encoder.
+        cache: folder of what was made before.
+    """
+
+    def __init__(self, model: MultiTaskEncoder, cache: Path) -> None:
+        self._model = model.eval()
+        self._cache = cache
+        cache.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(f"{MAX_TOKENS} {model.design}".encode())
+        for value in model.state_dict().values():
+            digest.update(value.contiguous().numpy().tobytes())
+        self._digest = digest.digest()
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        """`(n, width)` float32."""
+        key = hashlib.sha256(self._digest)
+        for text in texts:
+            key.update(b"\0" + text.encode())
+        path = self._cache / f"embeddings-{key.hexdigest()[:32]}.npy"
+        if not path.is_file():
+            np.save(path, self._embed(texts))
+        return np.asarray(np.load(path), dtype=np.float32)
+
+    @torch.inference_mode()
+    def _embed(self, texts: Sequence[str]) -> Floats:
+        model = self._model
+        tokenizer = TextTokenizer(Path(model.design.backbone) / "tokenizer.json", MAX_TOKENS)
+        rows = [one.windows[0] for one in tokenizer(texts)]
+        result = np.zeros((len(rows), model.width), dtype=np.float32)
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        for start in range(0, len(order), BATCH):
+            some = order[start : start + BATCH]
+            with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
+                pooled = model.pooled(*pad([rows[i] for i in some]))
+            result[some] = model.project(pooled.float()).numpy()
+        return result
+
+
+def calibration_texts(data: Path, tasks: Sequence[str]) -> list[str]:
+    """What thresholds are measured on: the first training rows of tasks that were trained on."""
+    return [
+        text
+        for name in tasks
+        for text in load_task(data, name, {"train": CALIBRATION_ROWS}).splits["train"].texts
+    ]
+
+
+def untrained() -> MultiTaskEncoder:
+    """The backbone as it comes, its last four layers."""
+    return MultiTaskEncoder(Design(resolve_backbone(BACKBONE)), {}).eval()
+
+
+def trained(folder: Path) -> MultiTaskEncoder:
+    """The best weights of a training run."""
+    about = json.loads((folder / "about.json").read_text())
+    design = Design(**{**about["design"], "layers": tuple(about["design"]["layers"])})
+    model = MultiTaskEncoder(design, {})
+    missing, unexpected = model.load_state_dict(
+        load_file(folder / "encoder.safetensors"), strict=False
+    )
+    if unexpected or any(not name.startswith("backbone.embeddings.") for name in missing):
+        raise ValueError(f"{folder} does not fit its design: {unexpected or missing}")
+    return model.eval()
+
+
+def blended(model: MultiTaskEncoder, share: float) -> MultiTaskEncoder:
+    """The weights part of the way from the untrained backbone to the trained one.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022): what lies between is
+    often better than either on what was not trained on.
+    """
+    start = untrained().state_dict()
+    mixed = {
+        name: torch.lerp(start[name], value, share) if name.startswith("backbone.") else value
+        for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(mixed)
+    return model

@@ -1,0 +1,85 @@
+"""What a linear head reads from a representation: logistic regression on the same rows for all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from models.training.encoder.embedder import Floats
+from models.training.encoder.suite import TaskData
+
+STRENGTHS = {
+    "bits": (0.0003, 0.001, 0.003, 0.01, 0.03),
+    "floats": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "words": (0.3, 1.0, 3.0, 10.0, 30.0),
+}
+Features: TypeAlias = Floats | csr_matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The rows of one task in one representation; `kind` is a key of `STRENGTHS`."""
+
+    kind: str
+    train: Features
+    validation: Features
+    test: Features
+
+
+def accuracy(form: Form, targets: dict[Any, NDArray[np.int64]], rows: NDArray[np.int64]) -> float:
+    """Test accuracy in percent of the regression whose strength does best on validation rows.
+
+    Args:
+        form: the representation.
+        targets: class indexes by split.
+        rows: training rows to use. Who has few has no more of them to choose the strength by.
+    """
+    held = np.arange(min(len(targets["validation"]), len(rows)))
+    best: tuple[float, LogisticRegression] | None = None
+    for strength in STRENGTHS[form.kind]:
+        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(form.train[rows], targets["train"][rows])
+        score = float(model.score(form.validation[held], targets["validation"][held]))
+        if best is None or score > best[0]:
+            best = score, model
+    assert best is not None
+    return round(float(best[1].score(form.test, targets["test"])) * 100, 3)
+
+
+def majority(train: NDArray[np.int64], test: NDArray[np.int64]) -> float:
+    """Of always giving the training rows' most frequent class."""
+    return round(float((test == np.bincount(train).argmax()).mean()) * 100, 3)
+
+
+def words_form(task: TaskData) -> Form:
+    """TF-IDF of words and pairs of words."""
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    vectorizer.fit(task.splits["train"].texts)
+    parts = (
+        vectorizer.transform(task.splits[split].texts) for split in ("train", "validation", "test")
+    )
+    return Form("words", *parts)
+
+
+def floats_form(parts: Sequence[Floats]) -> Form:
+    """Floats of train, validation and test; dimensions have unit variance on the training rows."""
+    mean, deviation = parts[0].mean(axis=0), parts[0].std(axis=0) + 1e-6
+    return Form("floats", *((part - mean) / deviation for part in parts))
+
+
+def bits_form(parts: Sequence[Floats], thresholds: Floats | float) -> Form:
+    """±1, as heads read codes: +1 above the threshold."""
+    return Form(
+        "bits", *(np.where(part > thresholds, 1.0, -1.0).astype(np.float32) for part in parts)
+    )
