@@ -16,7 +16,6 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from models.head_runtime import Head, HeadStack
 from models.loading import load_profile, offers_of
 from models.profiles import Offer, Profile, choose_profile, runnable_profiles, this_machine
 from models.source import GATE, open_source
-from models.training.datasets import read_meta, read_split
+from models.training.encoder.suite import TaskData, load_task
 from models.training.heads import train_head
 
 REFERENCE = Profile("openvino", "cpu", "fp32")
@@ -49,14 +48,6 @@ TASKS = (
     "ade",
     "covid_fake_news",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """One split of a task: texts, and class numbers `(n,)`."""
-
-    texts: list[str]
-    targets: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -84,10 +75,10 @@ def main() -> None:
     encoders = profiles_here(str(arguments.encoder), arguments.threads, wanted)
     tallies = {name: Tally() for name in encoders}
     for task in TASKS:
-        labels = read_meta(arguments.data, task)["label_names"]
-        train = rows_of(arguments.data, task, "train", arguments.train_rows)
-        test = rows_of(arguments.data, task, "test", arguments.test_rows)
-        measure_task(encoders, train, test, len(labels), tallies)
+        data = load_task(
+            arguments.data, task, {"train": arguments.train_rows, "test": arguments.test_rows}
+        )
+        measure_task(encoders, data, tallies)
         row = {name: round(tally.own[-1], 4) for name, tally in tallies.items()}
         print(json.dumps({"task": task, **row}), flush=True)
     profiles = summary(tallies)
@@ -114,21 +105,9 @@ def profiles_here(source: str, threads: int, wanted: set[str]) -> dict[str, Enco
     return loaded
 
 
-def rows_of(data: Path, task: str, split: Any, count: int) -> Rows:
-    """The first rows of a split."""
-    index = {label: n for n, label in enumerate(read_meta(data, task)["label_names"])}
-    rows = read_split(data, task, split).head(count)
-    return Rows(rows.texts, np.array([index[label] for label in rows.labels], dtype=np.int64))
-
-
-def measure_task(
-    encoders: dict[str, Encoder],
-    train: Rows,
-    test: Rows,
-    classes: int,
-    tallies: dict[str, Tally],
-) -> None:
+def measure_task(encoders: dict[str, Encoder], data: TaskData, tallies: dict[str, Tally]) -> None:
     """All profiles in turn on one task: their speeds compare, whatever else the machine does."""
+    train, test = data.splits["train"], data.splits["test"]
     reference: tuple[Codes, Head] | None = None
     for name, encoder in encoders.items():
         tally = tallies[name]
@@ -141,7 +120,7 @@ def measure_task(
             train_codes,
             train.targets,
             kind="single_label",
-            outputs=classes,
+            outputs=len(data.labels),
             head="linear",
             class_weight=None,
             seed=0,

@@ -87,4 +87,19 @@ def test_a_task_is_cut_to_its_budget(tmp_path: Path) -> None:
     assert set(task.splits) == {"train", "test"}
     assert task.splits["train"].texts == [f"train {number}" for number in range(4)]
     assert task.splits["train"].targets.tolist() == [0, 1, 0, 1]
-    assert len(task.splits["test"].texts) == 2
+    assert sorted(task.splits["test"].texts) == ["test 0", "test 1"]
+
+
+def test_rows_that_lie_class_by_class_are_sampled(tmp_path: Path) -> None:
+    folder = tmp_path / "sorted"
+    folder.mkdir()
+    (folder / "meta.json").write_text(json.dumps({"label_names": ["low", "high"]}))
+    with gzip.open(folder / "test.jsonl.gz", "wt") as file:
+        for number in range(1000):
+            file.write(json.dumps({"text": str(number), "label": number // 500}) + "\n")
+    rows = load_task(tmp_path, "sorted", {"test": 200}).splits["test"]
+    assert 70 < rows.targets.sum() < 130
+    assert [int(text) // 500 for text in rows.texts] == rows.targets.tolist()
+    assert len(set(rows.texts)) == 200
+    again = load_task(tmp_path, "sorted", {"test": 200}).splits["test"]
+    assert again.texts == rows.texts

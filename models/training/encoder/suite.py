@@ -95,7 +95,10 @@ def split_fold(fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def load_task(root: Path, name: str, rows: dict[Split, int]) -> TaskData:
-    """Read the first rows of each split that is asked for (the files are shuffled).
+    """Some rows of each split that is asked for.
+
+    The training files are shuffled: their first rows are taken. Many of the others lie class by
+    class: of those a fixed random sample is taken.
 
     Args:
         root: folder of tasks.
@@ -107,9 +110,13 @@ def load_task(root: Path, name: str, rows: dict[Split, int]) -> TaskData:
     splits: dict[Split, Rows] = {}
     for split in get_args(Split):
         if split in rows:
-            some = read_split(root, name, split).head(rows[split])
-            targets = np.array([index[label] for label in some.labels], dtype=np.int64)
-            splits[split] = Rows(some.texts, targets)
+            whole = read_split(root, name, split)
+            order = np.arange(len(whole.texts))
+            if split != "train":
+                order = np.random.default_rng(0).permutation(order)
+            chosen = order[: rows[split]]
+            targets = np.array([index[whole.labels[row]] for row in chosen], dtype=np.int64)
+            splits[split] = Rows([whole.texts[row] for row in chosen], targets)
     return TaskData(name, labels, splits)
 
 
