@@ -104,7 +104,7 @@ def closed_loop(arguments: argparse.Namespace, port: int) -> None:
 
 def open_loop(arguments: argparse.Namespace, port: int, pid: int) -> None:
     """Poisson arrivals of single texts at shares of the capacity."""
-    pool = iter(texts_of(arguments.kind, 40_000, arguments.data))
+    pool = iter(texts_of(arguments.kind, 60_000, arguments.data))
     random = np.random.default_rng(0)
 
     def requests(count: int) -> list[bytes]:
