@@ -110,7 +110,7 @@ def distill_generally(
     embeddings: Sequence[NDArray[np.float16]],
     plan: FitPlan,
     folder: Path,
-) -> None:
+) -> TextClassifier:
     """Teach a student the backbone's embeddings of plain texts, once for all tasks.
 
     Args:
@@ -120,6 +120,9 @@ def distill_generally(
         embeddings: `(width,)` of each text.
         plan: see `FitPlan`; the rate is the student's own.
         folder: gets the student as a Hugging Face folder.
+
+    Returns:
+        The student with its regression to the embeddings, which the folder does not have.
     """
     torch.manual_seed(plan.seed)
     network = TextClassifier(build_student(student.shape, backbone), len(embeddings[0]))
@@ -135,6 +138,7 @@ def distill_generally(
     }
     (folder / ABOUT).write_text(json.dumps(about) + "\n")
     print(json.dumps({"student": folder.name, **about}), flush=True)
+    return network
 
 
 def is_done(folder: Path) -> bool:
