@@ -1,0 +1,37 @@
+#!/bin/sh
+# What the shared encoder is compared with, over the 42 tasks: MiniLM fine-tuned for each task alone
+# (the upper mark, and the teachers), distilled students of two sizes a task, and from how many tasks
+# on one encoder with a head a task is cheaper than a student a task. Results in $OUT (out/baselines
+# by default); the table and figure of the break-even in docs/. Stopped, it goes on where it was.
+#
+# On 2 cores with bf16 about 4 hours: 1.7 fine-tuning, 1.9 distilling, 10 minutes the rest. SMALL=1: three
+# tasks and few rows, about 10 minutes, into out/baselines-small; its figures say nothing but that it runs.
+# ENCODER: a results file of the shared encoder (JSONL with task and test_accuracy), for the figure.
+set -eu
+cd "$(dirname "$0")/.."
+: "${DATA:?set DATA to the folder of tasks}"
+make -s .venv/bench.stamp
+if [ -n "${SMALL:-}" ]; then
+  out=${OUT:-out/baselines-small} figure=${OUT:-out/baselines-small}/break-even
+  rows='--tasks trec6 sst2 subj --train-rows 1000 --validation-rows 300 --test-rows 500 --least-steps 90'
+  general='--general-rows 100 --least-steps 180' timing='--texts 64 --rounds 3 --no-large'
+else
+  out=${OUT:-out/baselines} figure=docs/break-even
+  rows='' general='' timing=''
+fi
+
+# A line a task in finetuned.jsonl, the teachers' logits in teachers/.
+# shellcheck disable=SC2086  # options are words
+.venv/bin/python -m models.training.encoder.finetune --data "$DATA" --out "$out" $rows
+
+# Each size first learns MiniLM's embeddings of all tasks' training texts (students/), then a student
+# a task (distilled-SIZE.jsonl). Ends with the mean accuracies.
+# shellcheck disable=SC2086
+.venv/bin/python -m models.training.encoder.distill --data "$DATA" --out "$out" \
+  --cache "$out/embeddings" $general
+
+# Needs the machine for itself.
+# shellcheck disable=SC2086
+.venv/bin/python -m benchmarks.break_even --data "$DATA" --students "$out/students" --out "$figure" \
+  --accuracy 3x384="$out/distilled-3x384.jsonl" --accuracy 2x192="$out/distilled-2x192.jsonl" \
+  ${ENCODER:+--accuracy encoder="$ENCODER"} $timing
