@@ -2,8 +2,8 @@
 # The paper's method, end to end: train an encoder over many tasks, judge it on tasks that it never
 # saw, and make the artifact that is served. Resumable: run it again after a stop.
 #
-#   DATA=folder-of-tasks runs/train_encoder.sh            small: about 13 minutes on 2 cores
-#   SIZE=full DATA=… runs/train_encoder.sh                all: three folds and the one to ship, hours
+#   DATA=folder-of-tasks runs/train_encoder.sh      small: one fold, few texts, four unseen tasks
+#   SIZE=full DATA=… runs/train_encoder.sh          all: three folds and the one to ship, hours
 #
 # RUNS is where checkpoints and logs go (out/encoder by default).
 set -eu

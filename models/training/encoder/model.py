@@ -91,8 +91,8 @@ class MultiTaskEncoder(MultiTaskCode):
     """
 
     def __init__(self, design: Design, classes: Mapping[str, int], keeps: int = 0) -> None:
-        # Eager attention is a quarter faster than SDPA on short texts of a CPU, and dropout a tenth
-        # slower than none: nearly every text is seen once, so there is little to overfit to.
+        # Eager attention is a quarter faster than SDPA on short texts of a CPU. No dropout: nearly
+        # every text is seen once, so there is little to overfit to.
         # It would list the weights that are left out at every load.
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         backbone: Any = AutoModel.from_pretrained(
