@@ -123,6 +123,12 @@ class TestCosts:
             assert wins[0] == found
             assert lasting
 
+    def test_a_student_as_cheap_as_a_head(self) -> None:
+        """What comes before the tasks decides: tokenizing twice against looking up."""
+        costs = Costs(1.0, 1.0, 1.0, tokenizing=2.0, lookup=1.0)
+        assert break_even(costs, hit_ratio=1.0) == 1
+        assert break_even(costs, hit_ratio=0.0) is None
+
     def test_a_difference_in_the_last_digit_ends(self) -> None:
         found = break_even(Costs(encoder=1.0, head=1.0, student=1.0 + 2**-52))
         assert found == 2**52 + 1

@@ -118,7 +118,7 @@ def break_even(costs: Costs, hit_ratio: float = 0.0, answers_hit_ratio: float = 
         answers_hit_ratio: of a cache of the students' answers, if they have one.
 
     Returns:
-        At least 1; None when the students are cheaper, or as cheap, for any number.
+        At least 1; None when the students are cheaper, or as cheap, from some number on.
 
     Raises:
         ValueError: a hit ratio is not within [0, 1].
@@ -128,11 +128,13 @@ def break_even(costs: Costs, hit_ratio: float = 0.0, answers_hit_ratio: float = 
     # In fractions: rounding must not put the crossing itself on the wrong side.
     misses, unanswered = 1 - Fraction(hit_ratio), 1 - Fraction(answers_hit_ratio)
     saved_a_task = unanswered * Fraction(costs.student) - Fraction(costs.head)
-    if saved_a_task <= 0:
-        return None
     tokenizing = Fraction(costs.tokenizing)
     ahead = misses * (tokenizing + Fraction(costs.encoder)) + Fraction(costs.lookup)
     behind = unanswered * tokenizing
+    if saved_a_task == 0:  # what comes before the tasks decides, for any number of them
+        return 1 if ahead < behind else None
+    if saved_a_task < 0:
+        return None
     return max(1, floor((ahead - behind) / saved_a_task) + 1)
 
 
