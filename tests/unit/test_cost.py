@@ -106,22 +106,20 @@ class TestCosts:
     def test_break_even_is_what_a_scan_finds(
         self, costs: Costs, ratio: float, answers: float
     ) -> None:
-        most = 400
         exact: Any = Costs(**{name: Fraction(value) for name, value in asdict(costs).items()})
-        wins = [
-            tasks
-            for tasks in range(1, most)
-            if exact.shared(tasks, Fraction(ratio)) < exact.students(tasks, Fraction(answers))
-        ]
-        # A student may be cheaper than a head by so little that the scan does not get there, and
-        # one that costs less than a head wins from some number on.
-        lasting = bool(wins) and wins[-1] == most - 1
+
+        def wins(tasks: int) -> bool:
+            shared: Fraction = exact.shared(tasks, Fraction(ratio))
+            return bool(shared < exact.students(tasks, Fraction(answers)))
+
         found = break_even(costs, ratio, answers)
-        if found is None or found >= most:
-            assert not lasting
-        else:
-            assert wins[0] == found
-            assert lasting
+        for_good = wins(10**60)  # whatever comes before the tasks no longer counts
+        assert (found is not None) == for_good
+        if found is not None:
+            scanned = range(1, min(found, 400))
+            assert not any(wins(tasks) for tasks in scanned)
+            assert found == 1 or not wins(found - 1)
+            assert all(wins(tasks) for tasks in (found, found + 1, 2 * found))
 
     def test_a_student_as_cheap_as_a_head(self) -> None:
         """What comes before the tasks decides: tokenizing twice against looking up."""
