@@ -82,6 +82,8 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet()
     out: Path = arguments.out
+    if not (out / RESULTS).is_file():
+        parser.error(f"{out} has no {RESULTS}: run models.training.encoder.finetune first")
     teachers = {line["task"]: line for line in read_lines(out / RESULTS)}
     limits = RowLimits(**next(iter(teachers.values()))["settings"]["limits"])
     backbone = Path(resolve_backbone(BACKBONE))
