@@ -4,8 +4,8 @@
 # on one encoder with a head a task is cheaper than a student a task. Results in $OUT (out/baselines
 # by default); the table and figure of the break-even in docs/. Stopped, it goes on where it was.
 #
-# On 2 cores with bf16 about 4 hours: 1.7 fine-tuning, 1.9 distilling, 10 minutes the rest. SMALL=1: three
-# tasks and few rows, about 10 minutes, into out/baselines-small; its figures say nothing but that it runs.
+# On 2 cores with bf16 an estimated 4 hours (not run whole yet). SMALL=1: three tasks and few rows, into
+# out/baselines-small; its figures say nothing but that it runs.
 # ENCODER: a results file of the shared encoder (JSONL with task and test_accuracy), for the figure.
 set -eu
 cd "$(dirname "$0")/.."
