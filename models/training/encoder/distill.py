@@ -27,6 +27,7 @@ from torch.nn import functional
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
+from models.training.calibrate import BACKBONE
 from models.training.encoder.classifier import (
     ClassifierTask,
     RowLimits,
@@ -48,7 +49,6 @@ from models.training.encoder.results import TaskResults, mean_accuracies, read_l
 from models.training.encoder.students import ABOUT, STUDENTS, distill_generally, is_done
 from models.training.encoder.suite import GROUPS, load_task, tasks_of
 from models.training.encoder.teacher import teach
-from models.training.encoder.train import BACKBONE
 
 # Students take less time a text than teachers, and need more epochs.
 PLAN = FitPlan(epochs=6, least_steps=600, patience=3)

