@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.cache.address import parse_address
+
 DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
 DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
 
@@ -38,6 +40,7 @@ class Settings(BaseSettings):
     )
     cache_timeout_ms: int = Field(250, ge=1, le=10_000)
     cache_ttl_s: int = Field(0, ge=0, description="0: codes do not expire")
+    cache_layout: Literal["string", "packed"] = "string"
     cache_front_mb: float = Field(64, ge=0, le=65_536)
     valkey_max_mb: int = Field(1024, ge=16, description="memory limit of the embedded Valkey")
 
@@ -73,6 +76,13 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_address(value.get_secret_value())
+        return value
 
     @field_validator("api_keys")
     @classmethod

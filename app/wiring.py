@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
 from app.auth import Keys
+from app.cache.address import connect
 from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
+from app.cache.packed_store import PackedStore
+from app.cache.store import CodeStore
+from app.cache.string_store import StringStore
 from app.deps import ApiServices, EncoderServices
 from app.encoding.batcher import Batcher, BatcherLimits
 from app.encoding.protocol import TextEncoder
@@ -144,25 +144,20 @@ async def _cache(
             stack.push_async_callback(server.stop)
             await server.start()
             url = server.url
-        redis = connect(url, settings.cache_timeout_ms / 1000) if url else None
-        cache = CodeCache(redis, front, metrics, ttl_s=settings.cache_ttl_s)
+        store = open_store(settings, url) if url else None
+        cache = CodeCache(store, front, metrics)
         stack.push_async_callback(cache.close)
         yield cache
 
 
-def connect(url: str, timeout_s: float) -> Redis:
-    """A client that gives up early: the cache may not hold a request for long.
-
-    One immediate retry, for connections that a restart of the server left dead in the pool.
-    """
-    client: Redis = Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1),
-        max_connections=256,
-    )
-    return client
+def open_store(settings: Settings, url: str) -> CodeStore:
+    """The store at a URL, in the layout that the settings name."""
+    timeout_s = settings.cache_timeout_ms / 1000
+    server = connect(url, timeout_s)
+    if settings.cache_layout == "string":
+        return StringStore(server, ttl_s=settings.cache_ttl_s)
+    # A write takes two time-outs at most.
+    return PackedStore(server, ttl_s=settings.cache_ttl_s, grace_s=max(2.0, 3 * timeout_s))
 
 
 @contextlib.asynccontextmanager

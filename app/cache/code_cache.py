@@ -11,54 +11,51 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.cache.breaker import Breaker
 from app.cache.front import FrontCache
-from app.cache.keys import StoredCode, decode_value, encode_value, server_key
+from app.cache.keys import StoredCode, decode_values, encode_value
+from app.cache.server import Reply, ServerError
+from app.cache.store import CodeStore
 from app.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-MAX_SHARED_KEYS = 2048
+MAX_SHARED_DIGESTS = 2048
+QUIET_S = 60.0  # between warnings of errors that a server answers with
 
 
 @dataclass(frozen=True, slots=True)
 class _SharedGet:
-    """Keys that go to the server together, and what becomes of them."""
+    """Digests that go to the server together, and what becomes of them."""
 
-    keys: list[bytes]
-    values: asyncio.Future[Sequence[bytes | None]]
+    fingerprint: str
+    digests: list[bytes]
+    replies: asyncio.Future[Sequence[Reply]]
 
 
 class CodeCache:
     """Codes by digest.
 
     Args:
-        redis: the server, or None to have the front cache alone.
+        store: where codes are kept, or None to have the front cache alone.
         front: the in-process cache.
         metrics: hits, misses, errors.
-        ttl_s: expiry of stored codes; 0 for none.
     """
 
-    def __init__(
-        self, redis: Redis | None, front: FrontCache, metrics: Metrics, *, ttl_s: int = 0
-    ) -> None:
-        self._redis = redis
+    def __init__(self, store: CodeStore | None, front: FrontCache, metrics: Metrics) -> None:
+        self._store = store
         self._front = front
         self._metrics = metrics
-        self._ttl_s = ttl_s
         self._breaker = Breaker()
+        self._quiet_until = 0.0
         self._gathering: _SharedGet | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def is_up(self) -> bool:
         """Whether the last thing heard from the server was an answer."""
-        return self._redis is not None and self._breaker.is_closed
+        return self._store is not None and self._breaker.is_closed
 
     async def get_many(
         self, fingerprint: str, code_bytes: int, digests: Sequence[bytes]
@@ -73,12 +70,16 @@ class CodeCache:
         found = self._front.get_many(digests)
         missing = [place for place, stored in enumerate(found) if stored is None]
         if missing:
-            keys = [server_key(fingerprint, digests[place]) for place in missing]
-            values = await self._mget(keys)
-            for place, key, value in zip(missing, keys, values, strict=True):
-                if value is None:
-                    continue
-                stored = decode_value(key, value, code_bytes)
+            replies = await self._get(fingerprint, [digests[place] for place in missing])
+            held = [
+                (place, reply)
+                for place, reply in zip(missing, replies, strict=True)
+                if isinstance(reply, bytes)
+            ]
+            codes = decode_values(
+                fingerprint, code_bytes, [(digests[place], value) for place, value in held]
+            )
+            for (place, _), stored in zip(held, codes, strict=True):
                 if stored is None:
                     self._metrics.cache_errors.labels("bad_value").inc()
                     continue
@@ -97,57 +98,53 @@ class CodeCache:
         """Store codes by digest, in one round trip."""
         for digest, stored in codes.items():
             self._front.put(digest, stored)
-        if self._redis is None or not codes or not self._breaker.allows(time.monotonic()):
+        if self._store is None or not codes or not self._breaker.allows(time.monotonic()):
             return
-        values: dict[bytes, bytes] = {}
-        for digest, stored in codes.items():
-            key = server_key(fingerprint, digest)
-            values[key] = encode_value(key, stored)
+        values = {
+            digest: encode_value(fingerprint, digest, stored) for digest, stored in codes.items()
+        }
         try:
-            await self._set(self._redis, values)
-        except (RedisError, OSError, TimeoutError) as error:
+            errors = await self._store.put(fingerprint, values)
+        except ServerError as error:
             self._failed("set", error)
-        else:
-            self._breaker.succeeded()
-
-    async def _set(self, redis: Redis, values: dict[bytes, bytes]) -> None:
-        if not self._ttl_s:
-            await redis.mset(values)  # a third to a fifth of what as many SETs cost here
             return
-        pipeline = redis.pipeline(transaction=False)
-        for key, value in values.items():
-            pipeline.set(key, value, ex=self._ttl_s)
-        await pipeline.execute()
+        self._breaker.succeeded()
+        if errors:  # it answers, but takes no codes: full, read-only, or not allowed
+            self._count("set", errors[0])
 
     async def ping(self) -> bool:
         """Ask the server itself, whatever the breaker says (for /ready and /v1/stats)."""
-        if self._redis is None:
+        if self._store is None:
             return False
         try:
-            await self._redis.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+            await self._store.ping()
+        except ServerError as error:
             self._failed("ping", error)
             return False
         self._breaker.succeeded()
         return True
 
     async def close(self) -> None:
-        if self._redis is not None:
-            await self._redis.aclose()
+        if self._store is not None:
+            await self._store.close()
 
-    async def _mget(self, keys: list[bytes]) -> Sequence[bytes | None]:
-        """Values of keys. Requests that ask in one turn of the event loop share a round trip."""
-        if self._redis is None:
-            return [None] * len(keys)
+    async def _get(self, fingerprint: str, digests: list[bytes]) -> Sequence[Reply]:
+        """Replies to digests. Requests of one turn of the event loop share a round trip."""
+        if self._store is None:
+            return [None] * len(digests)
         shared = self._gathering
-        if shared is None or len(shared.keys) + len(keys) > MAX_SHARED_KEYS:
+        if (
+            shared is None
+            or shared.fingerprint != fingerprint
+            or len(shared.digests) + len(digests) > MAX_SHARED_DIGESTS
+        ):
             loop = asyncio.get_running_loop()
-            shared = self._gathering = _SharedGet([], loop.create_future())
+            shared = self._gathering = _SharedGet(fingerprint, [], loop.create_future())
             loop.call_soon(self._send, shared)
-        start = len(shared.keys)
-        shared.keys.extend(keys)
-        values = await asyncio.shield(shared.values)  # others wait for it too
-        return values[start : start + len(keys)]
+        start = len(shared.digests)
+        shared.digests.extend(digests)
+        replies = await asyncio.shield(shared.replies)  # others wait for it too
+        return replies[start : start + len(digests)]
 
     def _send(self, shared: _SharedGet) -> None:
         if self._gathering is shared:
@@ -157,17 +154,29 @@ class CodeCache:
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, shared: _SharedGet) -> None:
-        values: Sequence[bytes | None] = [None] * len(shared.keys)
+        replies: Sequence[Reply] = [None] * len(shared.digests)
         try:
-            if self._redis is not None and self._breaker.allows(time.monotonic()):
-                found = await self._redis.mget(shared.keys)
-                values = cast(Sequence[bytes | None], found)  # bytes: the client decodes nothing
-                self._breaker.succeeded()
-        except (RedisError, OSError, TimeoutError) as error:
+            if self._store is not None and self._breaker.allows(time.monotonic()):
+                replies = await self._store.get(shared.fingerprint, shared.digests)
+                self._heard(replies)
+        except ServerError as error:
             self._failed("get", error)
         finally:
-            if not shared.values.done():
-                shared.values.set_result(values)
+            if not shared.replies.done():
+                shared.replies.set_result(replies)
+
+    def _heard(self, replies: Sequence[Reply]) -> None:
+        """Take note of errors in the place of values."""
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        others = [error for error in errors if not str(error).startswith("WRONGTYPE")]
+        if len(others) < len(errors):  # foreign values under our keys
+            self._metrics.cache_errors.labels("bad_value").inc(len(errors) - len(others))
+        if others and len(others) == len(replies):
+            self._failed("get", others[0])
+            return
+        if others:  # a part of a cluster is down: the rest goes on
+            self._count("get", others[0])
+        self._breaker.succeeded()
 
     def _failed(self, operation: str, error: Exception) -> None:
         if self._breaker.is_closed:
@@ -175,3 +184,11 @@ class CodeCache:
             logger.warning("cache %s failed: %s; going on without", operation, type(error).__name__)
         self._breaker.failed(time.monotonic())
         self._metrics.cache_errors.labels(operation).inc()
+
+    def _count(self, operation: str, error: Exception) -> None:
+        """Count an answer that is an error; say so once in a while."""
+        self._metrics.cache_errors.labels(operation).inc()
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            logger.warning("the cache answered a %s with %s", operation, type(error).__name__)

@@ -1,0 +1,75 @@
+"""The layout `string`: a key a code. Expiry and eviction are exact, a code at a time.
+
+The key is `ph1:` + 4 bytes of the fingerprint + the digest: 24 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from app.cache.commands import Command, keyed
+from app.cache.keys import DIGEST_BYTES, fingerprint_tag
+from app.cache.scan import scan_keys, unlink
+from app.cache.server import Reply, Server, raise_first
+from app.cache.store import Page
+
+KEY_PREFIX = b"ph1:"
+_GET = b"*2\r\n$3\r\nGET\r\n$24\r\n%b\r\n"
+
+
+class StringStore:
+    """See `CodeStore`.
+
+    Args:
+        server: to keep values on.
+        ttl_s: expiry of what is stored; 0 for none.
+    """
+
+    def __init__(self, server: Server, *, ttl_s: int = 0) -> None:
+        self._server = server
+        self._ttl_s = ttl_s
+
+    async def get(self, fingerprint: str, digests: Sequence[bytes]) -> list[Reply]:
+        head = _head(fingerprint)
+        keys = [head + digest for digest in digests]
+        return await self._server.send([(key, _GET % key) for key in keys])
+
+    async def put(self, fingerprint: str, values: Mapping[bytes, bytes]) -> list[Exception]:
+        head = _head(fingerprint)
+        expiry = (b"EX", b"%d" % self._ttl_s) if self._ttl_s else ()
+        replies = await self._server.send(
+            [keyed(b"SET", head + digest, value, *expiry) for digest, value in values.items()]
+        )
+        return [reply for reply in replies if isinstance(reply, Exception)]
+
+    async def delete(self, fingerprint: str, digests: Sequence[bytes]) -> int:
+        head = _head(fingerprint)
+        replies = await self._server.send([keyed(b"UNLINK", head + digest) for digest in digests])
+        raise_first(replies)
+        return sum(replies)
+
+    async def delete_all(self, fingerprint: str) -> int:
+        return await unlink(self._server, _head(fingerprint))
+
+    async def scan(self, fingerprint: str, position: str = "") -> AsyncIterator[Page]:
+        head = _head(fingerprint)
+        async for keys, after in scan_keys(self._server, head, position):
+            own = [key for key in keys if len(key) == len(head) + DIGEST_BYTES]
+            commands: list[Command] = [(key, _GET % key) for key in own]
+            replies = await self._server.send(commands) if own else []
+            values = {
+                key[len(head) :]: value
+                for key, value in zip(own, replies, strict=True)
+                if isinstance(value, bytes)  # gone meanwhile, or of another type
+            }
+            yield Page(values, after)
+
+    async def ping(self) -> None:
+        await self._server.ping()
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+def _head(fingerprint: str) -> bytes:
+    return KEY_PREFIX + fingerprint_tag(fingerprint)
