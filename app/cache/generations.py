@@ -15,6 +15,7 @@ being replaced by a larger one, and `SLICES` + 1 where they expire.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 FULL = 80  # mean codes a bucket; 128, where Redis 7 leaves the listpack, is five deviations off
@@ -86,7 +87,7 @@ def advance(generations: Generations, now: int, mean: float, ttl_s: int) -> Gene
         ttl_s: what codes should live for; 0 for ever.
     """
     newest, *others = generations
-    others = [one for one in others if not one.expires_at or one.expires_at > now]
+    others = _living(others, now)
     kept = (newest, *others)
     if len(kept) >= MOST:
         return kept
@@ -95,7 +96,7 @@ def advance(generations: Generations, now: int, mean: float, ttl_s: int) -> Gene
         opened = _open(newest.number + 1, bits_for(mean * newest.buckets), now, ttl_s)
         # What never expires is moved to where it does.
         former = newest._replace(merging=True) if not newest.expires_at else newest
-        return (opened, former, *others)
+        return (opened, *_living((former, *others), now))
     if mean > FULL and newest.bits < MAX_BITS and not any(one.merging for one in others):
         bits = min(MAX_BITS, max(newest.bits + 1, bits_for(mean * newest.buckets)))
         grown = newest._replace(number=newest.number + 1, bits=bits)
@@ -120,6 +121,10 @@ def bits_for(codes: float) -> int:
     """The fewest bits whose buckets hold `ROOMY` codes on the mean at most."""
     needed = math.ceil(math.log2(max(1.0, codes) / ROOMY))
     return max(FIRST_BITS, min(MAX_BITS, needed))
+
+
+def _living(generations: Iterable[Generation], now: int) -> list[Generation]:
+    return [one for one in generations if not one.expires_at or one.expires_at > now]
 
 
 def _open(number: int, bits: int, now: int, ttl_s: int) -> Generation:
