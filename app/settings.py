@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.cache.address import parse_address
+from app.cache.layouts import Layout
 
 DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
 DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
     )
     cache_timeout_ms: int = Field(250, ge=1, le=10_000)
     cache_ttl_s: int = Field(0, ge=0, description="0: codes do not expire")
-    cache_layout: Literal["string", "packed"] = "string"
+    cache_layout: Layout = "string"
     cache_front_mb: float = Field(64, ge=0, le=65_536)
     valkey_max_mb: int = Field(1024, ge=16, description="memory limit of the embedded Valkey")
 

@@ -21,9 +21,8 @@ from app.auth import Keys
 from app.cache.address import connect
 from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
-from app.cache.packed_store import PackedStore
-from app.cache.store import CodeStore
-from app.cache.string_store import StringStore
+from app.cache.invalidation import watch
+from app.cache.layouts import open_store
 from app.deps import ApiServices, EncoderServices
 from app.encoding.batcher import Batcher, BatcherLimits
 from app.encoding.protocol import TextEncoder
@@ -140,24 +139,23 @@ async def _cache(
         if embedded:
             from app.cache.embedded import EmbeddedValkey
 
-            server = EmbeddedValkey(settings.data_dir / "valkey", settings.valkey_max_mb)
-            stack.push_async_callback(server.stop)
-            await server.start()
-            url = server.url
-        store = open_store(settings, url) if url else None
+            child = EmbeddedValkey(settings.data_dir / "valkey", settings.valkey_max_mb)
+            stack.push_async_callback(child.stop)
+            await child.start()
+            url = child.url
+        if url is None:
+            yield CodeCache(None, front, metrics)
+            return
+        timeout_s = settings.cache_timeout_ms / 1000
+        server = connect(url, timeout_s)
+        store = open_store(
+            server, settings.cache_layout, ttl_s=settings.cache_ttl_s, timeout_s=timeout_s
+        )
         cache = CodeCache(store, front, metrics)
         stack.push_async_callback(cache.close)
+        watcher = asyncio.create_task(watch(server, front.clear), name="cache-watcher")
+        stack.callback(watcher.cancel)
         yield cache
-
-
-def open_store(settings: Settings, url: str) -> CodeStore:
-    """The store at a URL, in the layout that the settings name."""
-    timeout_s = settings.cache_timeout_ms / 1000
-    server = connect(url, timeout_s)
-    if settings.cache_layout == "string":
-        return StringStore(server, ttl_s=settings.cache_ttl_s)
-    # A write takes two time-outs at most.
-    return PackedStore(server, ttl_s=settings.cache_ttl_s, grace_s=max(2.0, 3 * timeout_s))
 
 
 @contextlib.asynccontextmanager

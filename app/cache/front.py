@@ -12,7 +12,7 @@ ENTRY_OVERHEAD = 320
 
 
 class FrontCache:
-    """Digest to stored code. Codes never change under a digest, so nothing is invalidated.
+    """Digest to stored code. Codes never change under a digest; `clear` is for forgetting them.
 
     Args:
         max_bytes: what the entries may take, overhead included; 0 keeps nothing.
@@ -35,6 +35,10 @@ class FrontCache:
                 entries.move_to_end(digest)
             found.append(stored)
         return found
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.bytes_used = 0
 
     def put(self, digest: bytes, stored: StoredCode) -> None:
         size = ENTRY_OVERHEAD + len(stored.code)

@@ -149,7 +149,7 @@ class PackedStore:
         await self._server.close()
 
     async def settled(self) -> None:
-        """Wait until no upkeep of this process is running."""
+        """Wait for this process's upkeep."""
         while self._keeping is not None and not self._keeping.done():
             await asyncio.wait([self._keeping])
 

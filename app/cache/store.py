@@ -47,6 +47,10 @@ class CodeStore(Protocol):
         """
         ...
 
+    async def settled(self) -> None:
+        """Wait for what runs in the background."""
+        ...
+
     async def ping(self) -> None:
         """Ask the server for an answer."""
         ...

@@ -64,6 +64,9 @@ class StringStore:
             }
             yield Page(values, after)
 
+    async def settled(self) -> None:
+        """Nothing runs in the background."""
+
     async def ping(self) -> None:
         await self._server.ping()
 
