@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     max_examples: int = Field(200_000, ge=4)
     max_jobs: int = Field(8, ge=1, description="training jobs queued or running at once")
 
-    @field_validator("ready_heads", mode="before")
+    @field_validator("ready_heads", "redis_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

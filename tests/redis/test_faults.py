@@ -111,20 +111,38 @@ def test_a_frozen_valkey_costs_a_time_out_once_not_each_time(
     assert elapsed < 8
 
 
+@pytest.mark.parametrize("layout", ["string", "packed"])
 def test_values_that_are_not_ours_are_misses(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+    layout: str, valkey: ValkeyProcess, processes: Start, tmp_path: Path
 ) -> None:
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    service = processes(
+        "all",
+        tmp_path,
+        REDIS_URL=valkey.url,
+        POLYHEAD_CACHE_FRONT_MB="0",
+        POLYHEAD_CACHE_LAYOUT=layout,
+    )
     right = service.predict("poisoned or not")["data"][0]["predictions"]
-    (key,) = valkey.client.keys("ph1:*")
-    good = valkey.client.get(key)
+    (key,) = valkey.client.keys("ph1:*" if layout == "string" else "php:*")
+    fields = valkey.client.hkeys(key) if layout == "packed" else []
+
+    def held() -> bytes:
+        return valkey.client.hget(key, fields[0]) if fields else valkey.client.get(key)
+
+    def poison(bad: bytes) -> None:
+        if fields:
+            valkey.client.hset(key, fields[0], bad)
+        else:
+            valkey.client.set(key, bad)
+
+    good = held()
     flipped = good[:-1] + bytes([good[-1] ^ 1])
     for bad in (b"", b"x", good[:-1], good + b"\0", flipped, bytes(len(good))):
-        valkey.client.set(key, bad)
+        poison(bad)
         answer = service.predict("poisoned or not")
         assert answer["usage"]["encoded"] == 1
         assert answer["data"][0]["predictions"] == right
-    assert valkey.client.get(key) == good  # repaired by the last encode
+    assert held() == good  # repaired by the last encode
 
 
 def test_one_activation_reaches_every_api_process_and_cached_texts_outlive_the_encoder(

@@ -69,7 +69,6 @@ def test_sentinel() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "",
         "cache:6379",
         "http://secret@cache",
         "redis+cluster://",
