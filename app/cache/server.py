@@ -2,7 +2,7 @@
 
 redis-py's own pipelines cost 10 µs of Python a command, more than the server takes to answer it.
 Here commands come packed, go out as one write, and replies are read off redis-py's connection:
-its pool, its handshake (TLS, ACL users), Sentinel and parser stay (docs/decisions/012).
+its pool, its handshake (TLS, ACL users), Sentinel and parser stay (docs/decisions/015).
 """
 
 from __future__ import annotations

@@ -32,10 +32,12 @@ class Node:
     """A server process on a port of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.port = free_port()
+        self.port, self.bus_port = free_port(), free_port()
         folder.mkdir()
         command = [str(get_binary_path()), *arguments, "--port", str(self.port)]
         command += ["--bind", "127.0.0.1", "--dir", str(folder), "--logfile", "log"]
+        if "--cluster-enabled" in arguments:  # the default, 10,000 higher, need not be a port
+            command += ["--cluster-port", str(self.bus_port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.client = redis.Redis(port=self.port, socket_timeout=5)
         wait_for(self._answers, 20, "a node's start")
@@ -72,6 +74,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def cluster(start: Start) -> list[Node]:
     """Masters first, then a replica of each in the same order."""
     arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--save", "")
+    # Without this all nodes refuse while one is missing.
+    arguments += ("--cluster-require-full-coverage", "no")
     nodes = [start(*arguments, "--hash-max-listpack-value", "256") for _ in range(6)]
     masters = nodes[:3]
     for number, node in enumerate(masters):
@@ -79,12 +83,12 @@ def cluster(start: Start) -> list[Node]:
         first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
         node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
     for node in nodes[1:]:
-        node.client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+        node.client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, nodes[0].bus_port)
 
-    def state(node: Node) -> str:
-        return str(node.client.execute_command("CLUSTER INFO"))
+    def all_say(name: str, value: str) -> bool:
+        return all(node.client.cluster("INFO")[name] == value for node in nodes)
 
-    wait_for(lambda: all("cluster_known_nodes:6" in state(n) for n in nodes), 20, "meeting")
+    wait_for(lambda: all_say("cluster_known_nodes", "6"), 20, "meeting")
     for master, replica in zip(masters, nodes[3:], strict=True):
         name = master.client.execute_command("CLUSTER MYID").decode()
 
@@ -95,18 +99,14 @@ def cluster(start: Start) -> list[Node]:
                 return False
 
         wait_for(follow, 20, "replication")
-    wait_for(lambda: all("cluster_state:ok" in state(n) for n in nodes), 20, "the cluster")
+    wait_for(lambda: all_say("cluster_state", "ok"), 20, "the cluster")
     for replica in nodes[3:]:
-        wait_for(
-            lambda r=replica: (
-                b"master_link_status:up" in r.client.execute_command("INFO replication")
-                if isinstance(r.client.execute_command("INFO replication"), bytes)
-                else r.client.info("replication")["master_link_status"] == "up"
-            ),
-            20,
-            "a replica in step",
-        )
+        wait_for(lambda r=replica: in_step(r), 20, "a replica in step")
     return nodes
+
+
+def in_step(replica: Node) -> bool:
+    return bool(replica.client.info("replication")["master_link_status"] == "up")
 
 
 async def under_load(url: str, layout: Any, kill: Callable[[], None]) -> dict[str, float]:
@@ -164,16 +164,14 @@ async def test_a_master_killed_under_load(layout: str, cluster: list[Node]) -> N
     print(f"{layout}: {seen}")
     assert seen["wrong"] == 0
     # A third of the slots had no master for a while; the others went on.
-    assert 0 < seen["misses"] < seen["asked"]
+    assert 0 < seen["misses"] < seen["asked"] / 2
     assert seen["slowest_ms"] < 2.5 * TIMEOUT_S * 1e3
 
 
 async def test_sentinel_names_the_new_master(start: Start, tmp_path: Path) -> None:
     master = start("--save", "", "--hash-max-listpack-value", "256")
     replica = start("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
-    wait_for(
-        lambda: replica.client.info("replication")["master_link_status"] == "up", 20, "the replica"
-    )
+    wait_for(lambda: in_step(replica), 20, "the replica")
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(
         f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
@@ -188,5 +186,5 @@ async def test_sentinel_names_the_new_master(start: Start, tmp_path: Path) -> No
     seen = await under_load(url, "string", master.kill)
     print(f"sentinel: {seen}")
     assert seen["wrong"] == 0
-    assert 0 < seen["misses"]
+    assert seen["misses"] > 0
     assert replica.client.info("replication")["role"] == "master"
