@@ -50,7 +50,7 @@ class ClusterServer:
                 by_node[node].append(place)
         await self._ask(by_node, commands, replies)
         await self._follow(commands, replies)
-        if commands and all(isinstance(reply, Exception) for reply in replies):
+        if commands and self._is_down() and all(isinstance(one, Exception) for one in replies):
             raise replies[0]
         return replies
 
@@ -78,6 +78,10 @@ class ClusterServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refreshing
         await self._client.aclose()
+
+    def _is_down(self) -> bool:
+        """Whether no node answers: one that is dead says nothing of the others."""
+        return not any(self._breakers[one.name].is_closed for one in self._client.get_primaries())
 
     async def _ask(
         self,

@@ -171,10 +171,7 @@ class CodeCache:
         others = [error for error in errors if not str(error).startswith("WRONGTYPE")]
         if len(others) < len(errors):  # foreign values under our keys
             self._metrics.cache_errors.labels("bad_value").inc(len(errors) - len(others))
-        if others and len(others) == len(replies):
-            self._failed("get", others[0])
-            return
-        if others:  # a part of a cluster is down: the rest goes on
+        if others:  # not allowed, or a node of a cluster is down: the rest goes on
             self._count("get", others[0])
         self._breaker.succeeded()
 

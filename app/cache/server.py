@@ -29,7 +29,7 @@ ServerError = (RedisError, OSError, TimeoutError)
 class Server(Protocol):
     """One server, or a cluster of them. Commands must be such that sending one twice is no harm.
 
-    All raise one of `ServerError` when nothing was answered.
+    All raise one of `ServerError` when there is no server to ask.
     """
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:

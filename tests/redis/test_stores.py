@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
 import pytest
 
 from app.cache import generations as state
+from app.cache.address import connect
 from app.cache.generations import FIRST_BITS, FULL
 from app.cache.keys import fingerprint_tag
 from app.cache.packed_layout import place_digests
 from app.cache.packed_upkeep import LEASE_PREFIX, generations_key
-from tests.conftest import ValkeyProcess
+from tests.conftest import ROOT, ValkeyProcess
 from tests.redis.codes import (
     FINGERPRINT,
     code_of,
@@ -22,7 +24,7 @@ from tests.redis.codes import (
     make_digests,
     values_of,
 )
-from tests.redis.conftest import MakeStore
+from tests.redis.conftest import LAYOUTS, TIMEOUT_S, MakeStore
 
 TAG = fingerprint_tag(FINGERPRINT)
 LIST = generations_key(TAG)
@@ -261,3 +263,23 @@ async def test_a_server_that_would_not_keep_listpacks_is_warned_of(
 def test_codes_of_the_tests_differ() -> None:
     digests = make_digests(100)
     assert len({code_of(digest) for digest in digests}) == 100
+
+
+@pytest.mark.parametrize("layout", ["string", "packed"])
+async def test_the_documented_acl_user_is_allowed_enough(
+    layout: str, valkey: ValkeyProcess
+) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [rules] = re.findall(r"An ACL user needs `(.*?)`", page)
+    valkey.client.execute_command("ACL SETUSER", "polyhead", "on", ">secret", *rules.split())
+    url = valkey.url.replace("://", "://polyhead:secret@")
+    store = LAYOUTS[layout](connect(url, TIMEOUT_S), ttl_s=60)
+    digests = make_digests(300)
+    await fill(store, digests)
+    await store.settled()
+    assert await count_missing(store, digests) == 0
+    assert await scanned(store) == values_of(digests)
+    await store.delete_all(FINGERPRINT)
+    refused = valkey.client.execute_command("ACL LOG")
+    assert refused == [], refused
+    await store.close()
