@@ -1,7 +1,8 @@
 """The code cache: a front cache in this process, then Redis or Valkey.
 
 It may make a request slower, never wrong and never fail: errors of the server are counted misses,
-and a breaker keeps a dead server from costing a time-out a request.
+and a breaker keeps a dead server from costing a time-out a request: while it is open no request
+waits for the server, and now and then one is sent along to see whether it answers again.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
 
 from app.cache.breaker import Breaker
 from app.cache.front import FrontCache
@@ -22,6 +26,8 @@ from app.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 MAX_SHARED_DIGESTS = 2048
+# Of gets; writes are few. Together fewer than the connections of a pool, which would refuse.
+MAX_ROUND_TRIPS = 128
 QUIET_S = 60.0  # between warnings of errors that a server answers with
 
 
@@ -49,6 +55,8 @@ class CodeCache:
         self._metrics = metrics
         self._breaker = Breaker()
         self._quiet_until = 0.0
+        self._front_fingerprint = ""
+        self._asking = asyncio.Semaphore(MAX_ROUND_TRIPS)
         self._gathering: _SharedGet | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,9 +75,11 @@ class CodeCache:
             code_bytes: width of its codes; anything of another width is a miss.
             digests: from `digest_texts`.
         """
+        self._use_front_for(fingerprint)
         found = self._front.get_many(digests)
         missing = [place for place, stored in enumerate(found) if stored is None]
         if missing:
+            epoch = self._front.epoch
             replies = await self._get(fingerprint, [digests[place] for place in missing])
             held = [
                 (place, reply)
@@ -79,12 +89,14 @@ class CodeCache:
             codes = decode_values(
                 fingerprint, code_bytes, [(digests[place], value) for place, value in held]
             )
+            is_current = epoch == self._front.epoch  # not emptied meanwhile
             for (place, _), stored in zip(held, codes, strict=True):
                 if stored is None:
                     self._metrics.cache_errors.labels("bad_value").inc()
                     continue
                 found[place] = stored
-                self._front.put(digests[place], stored)
+                if is_current:
+                    self._front.put(digests[place], stored)
         misses = found.count(None)
         self._metrics.cache_hits.inc(len(found) - misses)
         self._metrics.cache_misses.inc(misses)
@@ -96,21 +108,15 @@ class CodeCache:
 
     async def set_many(self, fingerprint: str, codes: dict[bytes, StoredCode]) -> None:
         """Store codes by digest, in one round trip."""
+        self._use_front_for(fingerprint)
         for digest, stored in codes.items():
             self._front.put(digest, stored)
-        if self._store is None or not codes or not self._breaker.allows(time.monotonic()):
+        if self._store is None or not codes:
             return
-        values = {
-            digest: encode_value(fingerprint, digest, stored) for digest, stored in codes.items()
-        }
-        try:
-            errors = await self._store.put(fingerprint, values)
-        except ServerError as error:
-            self._failed("set", error)
-            return
-        self._breaker.succeeded()
-        if errors:  # it answers, but takes no codes: full, read-only, or not allowed
-            self._count("set", errors[0])
+        if self._breaker.is_closed:
+            await self._put(self._store, fingerprint, codes)
+        elif self._breaker.allows(time.monotonic()):  # nobody waits for a trial
+            self._in_background(self._put(self._store, fingerprint, codes))
 
     async def ping(self) -> bool:
         """Ask the server itself, whatever the breaker says (for /ready and /v1/stats)."""
@@ -125,8 +131,37 @@ class CodeCache:
         return True
 
     async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._store is not None:
             await self._store.close()
+
+    def _use_front_for(self, fingerprint: str) -> None:
+        """Empty the front cache when the encoder is another one.
+
+        Its digests differ, but a caller can name a digest of the former encoder's as a key.
+        """
+        if fingerprint != self._front_fingerprint:
+            self._front.clear()
+            self._front_fingerprint = fingerprint
+
+    async def _put(
+        self, store: CodeStore, fingerprint: str, codes: dict[bytes, StoredCode]
+    ) -> None:
+        values = {
+            digest: encode_value(fingerprint, digest, stored) for digest, stored in codes.items()
+        }
+        try:
+            errors = await store.put(fingerprint, values)
+        except ResponseError as error:
+            errors = [error]
+        except ServerError as error:
+            self._failed("set", error)
+            return
+        self._breaker.succeeded()
+        if errors:  # it answers, but takes no codes: full, read-only, or not allowed
+            self._count("set", errors[0])
 
     async def _get(self, fingerprint: str, digests: list[bytes]) -> Sequence[Reply]:
         """Replies to digests. Requests of one turn of the event loop share a round trip."""
@@ -149,16 +184,25 @@ class CodeCache:
     def _send(self, shared: _SharedGet) -> None:
         if self._gathering is shared:
             self._gathering = None
-        task = asyncio.ensure_future(self._fetch(shared))
+        self._in_background(self._fetch(shared))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, shared: _SharedGet) -> None:
+        assert self._store is not None
         replies: Sequence[Reply] = [None] * len(shared.digests)
         try:
-            if self._store is not None and self._breaker.allows(time.monotonic()):
-                replies = await self._store.get(shared.fingerprint, shared.digests)
-                self._heard(replies)
+            if not self._breaker.is_closed:
+                shared.replies.set_result(replies)  # nobody waits for a trial
+                if not self._breaker.allows(time.monotonic()):
+                    return
+            async with self._asking:
+                if shared.replies.done() or self._breaker.is_closed:  # it may have opened since
+                    replies = await self._store.get(shared.fingerprint, shared.digests)
+                    self._heard(replies)
         except ServerError as error:
             self._failed("get", error)
         finally:

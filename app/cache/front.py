@@ -22,6 +22,8 @@ class FrontCache:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[bytes, StoredCode] = OrderedDict()
         self.bytes_used = 0
+        # Changes when the cache is emptied: what was asked for before that is not to be put.
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -39,6 +41,7 @@ class FrontCache:
     def clear(self) -> None:
         self._entries.clear()
         self.bytes_used = 0
+        self.epoch += 1
 
     def put(self, digest: bytes, stored: StoredCode) -> None:
         size = ENTRY_OVERHEAD + len(stored.code)

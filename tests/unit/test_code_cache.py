@@ -31,6 +31,9 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self.put_errors: list[Exception] = []
+        self.put_raises: Exception | None = None
+        self.put_gate = asyncio.Event()
+        self.put_gate.set()
 
     async def get(self, fingerprint: str, digests: Sequence[bytes]) -> list[Any]:
         self.asked.append(list(digests))
@@ -40,8 +43,11 @@ class FakeStore:
         return [self.values.get(digest) for digest in digests]
 
     async def put(self, fingerprint: str, values: Mapping[bytes, bytes]) -> list[Exception]:
+        await self.put_gate.wait()
         if self.broken:
             raise RedisConnectionError("gone")
+        if self.put_raises is not None:
+            raise self.put_raises
         if not self.put_errors:
             self.values |= values
         return self.put_errors
@@ -141,6 +147,95 @@ async def test_a_part_of_a_cluster_that_is_down_is_a_miss_and_the_rest_goes_on(m
     assert await get(cache, "b") == [None]  # nothing but errors, of that node
     assert await get(cache, "a", "b") == [code_of("a"), None]
     assert cache.is_up
+
+
+async def test_no_request_waits_for_a_server_that_failed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cache.breaker.FIRST_PAUSE_S", 1e-9)
+    cache, store = make("a")
+    store.broken = True
+    assert await get(cache, "a") == [None]
+    store.broken = False
+    store.gate.clear()  # silent from now on
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            assert await get(cache, "a") == [None]
+        [digest] = digest_texts(FINGERPRINT, ["new"])
+        store.put_gate.clear()
+        await cache.set_many(FINGERPRINT, {digest: code_of("new")})
+    assert len(store.asked) > 1  # but one was sent to see whether it answers
+    assert not cache.is_up
+    store.gate.set()
+    store.put_gate.set()
+    async with asyncio.timeout(5):
+        while not cache.is_up:
+            await asyncio.sleep(0.001)
+    assert await get(cache, "a") == [code_of("a")]
+    assert digest in store.values
+
+
+async def test_round_trips_at_once_are_limited(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ROUND_TRIPS", 2)
+    cache, store = make("a", "b", "c")
+    store.gate.clear()
+    tasks = []
+    for text in ("a", "b", "c"):
+        tasks.append(asyncio.create_task(get(cache, text)))
+        await asyncio.sleep(0.01)
+    assert len(store.asked) == 2
+    store.gate.set()
+    assert await asyncio.gather(*tasks) == [[code_of(text)] for text in "abc"]
+
+
+async def test_what_waits_for_its_turn_does_not_ask_a_server_that_failed_meanwhile(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ROUND_TRIPS", 1)
+    cache, store = make("a", "b")
+    store.gate.clear()
+    first = asyncio.create_task(get(cache, "a"))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(get(cache, "b"))
+    await asyncio.sleep(0.01)
+    store.broken = True
+    store.gate.set()
+    assert await asyncio.gather(first, second) == [[None], [None]]
+    assert len(store.asked) == 1
+
+
+async def test_a_code_of_another_encoder_is_not_found_by_its_key(make: Make) -> None:
+    _, store = make("a")
+    cache = CodeCache(store, FrontCache(1 << 20), Metrics())
+    digests = digest_texts(FINGERPRINT, ["a"])
+    assert await cache.get_many(FINGERPRINT, WIDTH, digests) == [code_of("a")]
+    asked = len(store.asked)
+    assert await cache.get_many(FINGERPRINT, WIDTH, digests) == [code_of("a")]
+    assert len(store.asked) == asked  # from the front cache
+    assert await cache.get_many(FINGERPRINT[::-1], WIDTH, digests) == [None]
+
+
+async def test_what_was_asked_before_the_front_cache_was_emptied_is_not_kept(make: Make) -> None:
+    _, store = make("a")
+    front = FrontCache(1 << 20)
+    cache = CodeCache(store, front, Metrics())
+    await get(cache, "b")
+    store.gate.clear()
+    asking = asyncio.create_task(get(cache, "a"))
+    await asyncio.sleep(0.01)
+    front.clear()
+    store.gate.set()
+    assert await asking == [code_of("a")]
+    assert len(front) == 0
+
+
+async def test_a_refused_write_says_nothing_of_reads(make: Make) -> None:
+    cache, store = make("a")
+    store.put_raises = ResponseError("OOM command not allowed")
+    [digest] = digest_texts(FINGERPRINT, ["new"])
+    await cache.set_many(FINGERPRINT, {digest: code_of("new")})
+    assert cache.is_up
+    assert await get(cache, "a") == [code_of("a")]
 
 
 async def test_a_foreign_type_is_a_bad_value(make: Make) -> None:
