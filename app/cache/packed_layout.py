@@ -13,6 +13,7 @@ read back, which moving and exporting codes needs. `number` is the generation's,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from app.cache.commands import Command, keyed, pack
 from app.cache.generations import Generation
@@ -42,10 +43,15 @@ def place_digests(
     head, (whole, part) = bucket_head(tag, generation), divmod(generation.bits, 8)
     if not part:
         return [(head + digest[:whole], digest[whole:]) for digest in digests]
-    # The byte that key and field share, cut down to its leading bits.
-    mask = 0xFF << (8 - part) & 0xFF
-    cut = [bytes([byte & mask]) for byte in range(256)]
+    cut = _leading(part)
     return [(head + digest[:whole] + cut[digest[whole]], digest[whole:]) for digest in digests]
+
+
+@cache
+def _leading(bits: int) -> list[bytes]:
+    """For each byte its leading bits: what key and field share."""
+    mask = 0xFF << (8 - bits) & 0xFF
+    return [bytes([byte & mask]) for byte in range(256)]
 
 
 def read_digest(key: bytes, field: bytes) -> bytes | None:

@@ -30,7 +30,14 @@ from app.cache.packed_layout import (
 )
 from app.cache.packed_upkeep import Upkeep, bucket_values, generations_key
 from app.cache.scan import unlink
-from app.cache.server import Reply, Server, ServerError, raise_first
+from app.cache.server import (
+    Reply,
+    Server,
+    ServerError,
+    is_foreign,
+    raise_first,
+    without_foreign,
+)
 from app.cache.store import Page
 
 logger = logging.getLogger(__name__)
@@ -39,6 +46,7 @@ UPKEEP_CODES = 1024  # written by this process since the last look at how full b
 UPKEEP_S = 5.0
 SCAN_BUCKETS = 64
 ATTEMPTS = 4
+ADVANCE_PAUSE_S = 1.0
 MOVE_S = 1.0  # far longer than it takes to move a few buckets
 
 
@@ -55,6 +63,8 @@ class PackedStore:
         self._server = server
         self._upkeep = Upkeep(server, ttl_s, grace_s)
         self._known: dict[bytes, Generations] = {}
+        self._held: dict[bytes, bytes] = {}  # what `_known` was read from
+        self._advance_at: dict[bytes, float] = {}
         self._written = 0
         self._looked_at = 0.0
         self._keeping: asyncio.Task[None] | None = None
@@ -62,9 +72,11 @@ class PackedStore:
     async def get(self, fingerprint: str, digests: Sequence[bytes]) -> list[Reply]:
         tag = fingerprint_tag(fingerprint)
         found: list[Reply] = [None] * len(digests)
-        missing = list(range(len(digests)))
+        missing: Sequence[int] = range(len(digests))
         asked: set[int] = set()
         for _ in range(ATTEMPTS):
+            if not missing:
+                break
             generations = self._known.get(tag, ())
             wanted = [one for one in generations if one.number not in asked]
             replies = await self._read(tag, wanted, [digests[place] for place in missing])
@@ -75,8 +87,6 @@ class PackedStore:
                 break
             # Opened since the last round trip: what is missing may be there.
             missing = [place for place in missing if not isinstance(found[place], bytes)]
-            if not missing:
-                break
         return found
 
     async def put(self, fingerprint: str, values: Mapping[bytes, bytes]) -> list[Exception]:
@@ -108,8 +118,7 @@ class PackedStore:
             await asyncio.sleep(number * MOVE_S)
             for generation in reversed(generations):
                 replies = await self._server.send(deletes(tag, generation, digests))
-                raise_first(replies)
-                deleted += sum(replies)
+                deleted += sum(reply or 0 for reply in without_foreign(replies))
         return deleted
 
     async def delete_all(self, fingerprint: str) -> int:
@@ -121,23 +130,26 @@ class PackedStore:
 
     async def scan(self, fingerprint: str, position: str = "") -> AsyncIterator[Page]:
         tag = fingerprint_tag(fingerprint)
-        number, _, bucket = position.partition(":")
-        # Oldest first: what moves meanwhile is met again in its new place.
-        for generation in reversed(await self._current(tag)):
-            if position and generation.number < int(number):
-                continue
-            start = int(bucket) if position and generation.number == int(number) else 0
+        number, start = map(int, position.split(":")) if position else (0, 0)
+        # Oldest first, and the list is read anew for each: what moves meanwhile moves to a newer
+        # one, and is met again there, even if that was opened only now.
+        while left := [one for one in await self._current(tag) if one.number >= number]:
+            generation = left[-1]
+            if generation.number > number:
+                number, start = generation.number, 0
             while start < generation.buckets:
                 stop = min(start + SCAN_BUCKETS, generation.buckets)
                 keys = bucket_keys(tag, generation, start, stop)
                 replies = await self._server.send([keyed(b"HGETALL", key) for key in keys])
+                replies = without_foreign(replies)
                 values = {
                     digest: value
                     for key, reply in zip(keys, replies, strict=True)
                     for digest, value in bucket_values(key, reply)
                 }
                 start = stop
-                yield Page(values, f"{generation.number}:{stop}")
+                yield Page(values, f"{number}:{stop}")
+            number, start = number + 1, 0
 
     async def ping(self) -> None:
         await self._server.ping()
@@ -167,41 +179,57 @@ class PackedStore:
 
     def _learn(self, tag: bytes, held: Reply) -> Generations | None:
         """Take over the list that the server holds; None if it holds none."""
+        if isinstance(held, bytes) and self._held.get(tag) == held and tag in self._known:
+            return self._known[tag]  # as almost always
         try:
             self._known[tag] = state.read(held)
         except (ValueError, AttributeError):  # AttributeError: None, or an error
             return None
+        self._held[tag] = held
         return self._known[tag]
 
     async def _current(self, tag: bytes) -> Generations:
-        [held] = await self._server.send([_state_of(tag)])
+        """The list that the server holds, asked for alone."""
+        [held] = without_foreign(await self._server.send([_state_of(tag)]))
         return self._learn(tag, held) or ()
 
     async def _to_write_to(self, tag: bytes) -> Generations:
         known = self._known.get(tag) or await self._open(tag)
         if known[0].expires_at and time.time() >= known[0].closes_at:
-            # By this clock. Whether it is so, and what is done, is decided by the server's.
-            known = self._known[tag] = await self._upkeep.advance(tag)
+            # By this clock. Whether it is so, and what is done, is decided by the server's: one
+            # that is ahead of it would have every write ask.
+            now = time.monotonic()
+            if now >= self._advance_at.get(tag, 0.0):
+                self._advance_at[tag] = now + ADVANCE_PAUSE_S
+                known = self._know(tag, await self._upkeep.advance(tag))
         return known
 
     async def _open(self, tag: bytes) -> Generations:
-        self._known[tag] = await self._upkeep.open(tag, self._known.get(tag))
-        return self._known[tag]
+        return self._know(tag, await self._upkeep.open(tag, self._known.get(tag)))
+
+    def _know(self, tag: bytes, generations: Generations) -> Generations:
+        """What was heard by another way than with a round trip of `get` or `put`."""
+        self._held.pop(tag, None)
+        self._known[tag] = generations
+        return generations
 
     async def _replace_foreign(
         self, commands: Sequence[Command], replies: Sequence[Reply]
     ) -> list[Exception]:
         """Put buckets where keys of another type were in their way; the other errors."""
-        errors: list[Exception] = []
-        again: list[Command] = []
-        for command, reply in zip(commands, replies, strict=True):
-            if not isinstance(reply, Exception):
-                continue
-            if str(reply).startswith("WRONGTYPE"):
-                again += [keyed(b"UNLINK", command[0]), command]
-            else:
-                errors.append(reply)
-        if again:
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if not errors:
+            return errors
+        foreign = {
+            key: None
+            for (key, _), reply in zip(commands, replies, strict=True)
+            if is_foreign(reply)
+        }
+        errors = [error for error in errors if not is_foreign(error)]
+        if foreign:
+            again = [keyed(b"UNLINK", key) for key in foreign]
+            # All that is to be done to a bucket: its expiry goes with the foreign key.
+            again += [command for command in commands if command[0] in foreign]
             results = await self._server.send(again)
             errors += [reply for reply in results if isinstance(reply, Exception)]
         return errors

@@ -18,7 +18,7 @@ from app.cache import generations as state
 from app.cache.commands import Command, keyed, pack
 from app.cache.generations import Generation, Generations
 from app.cache.packed_layout import bucket_keys, read_digest, writes
-from app.cache.server import Reply, Server, raise_first
+from app.cache.server import Reply, Server, is_foreign, raise_first
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,11 @@ if type(held) ~= 'string' then held = '' end
 if held ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
+"""
+# Delete a key if it holds what it should.
+_RELEASE = b"""
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
+return 0
 """
 
 
@@ -125,7 +130,8 @@ class Upkeep:
             while pair := state.to_merge(await self.open(tag, None)):
                 await self._merge(tag, *pair)
         finally:
-            await self._server.send([keyed(b"UNLINK", lease)])
+            # Its own alone: after a long pause it can be another's.
+            await self._server.send([(lease, pack(b"EVAL", _RELEASE, b"1", lease, token))])
 
     async def _merge(self, tag: bytes, source: Generation, target: Generation) -> None:
         """Move all codes of a generation into another, and take it off the list.
@@ -152,15 +158,17 @@ class Upkeep:
         logger.info("moved %d codes in %.1f s", moved, time.monotonic() - started)
 
     async def _move(self, tag: bytes, keys: list[bytes], target: Generation) -> int:
-        replies = await self._server.send(
+        *replies, _ = await self._server.send(
             [keyed(b"HGETALL", key) for key in keys]
             + [keyed(b"EXPIRE", LEASE_PREFIX + tag, LEASE_S)]
         )
         values: dict[bytes, bytes] = {}
         emptied: list[Command] = []
-        for key, reply in zip(keys, replies, strict=False):
-            if not isinstance(reply, list):  # a foreign key, in the way
+        for key, reply in zip(keys, replies, strict=True):
+            if is_foreign(reply):  # in the way
                 emptied.append(keyed(b"UNLINK", key))
+            elif isinstance(reply, Exception):  # of a node that is not there, say: not now
+                raise reply
             elif reply:
                 values.update(bucket_values(key, reply))
                 emptied.append(keyed(b"HDEL", key, *reply[::2]))

@@ -21,7 +21,7 @@ from app.cache.commands import Command, pack
 
 # bytes, int, None, a list of these, or the error that the server answered with.
 Reply: TypeAlias = Any
-PATIENCE = 128  # replies that the time-out allows for
+PATIENCE = 4096  # commands that the time-out allows for
 # What trouble with a server raises, of the client and of the system.
 ServerError = (RedisError, OSError, TimeoutError)
 
@@ -59,16 +59,13 @@ async def exchange(
     Args:
         connection: of redis-py.
         commands: packed.
-        timeout_s: how long the server may be silent.
+        timeout_s: for all of it; more where there are very many commands.
     """
     replies: list[Reply] = []
-    clock = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(timeout_s) as deadline:
+        async with asyncio.timeout(timeout_s * (1 + len(commands) // PATIENCE)):
             await connection.send_packed_command([b"".join(commands)], check_health=False)
-            for number in range(len(commands)):
-                if number % PATIENCE == PATIENCE - 1:
-                    deadline.reschedule(clock() + timeout_s)
+            for _ in commands:
                 try:
                     # Bytes, undecoded; no time-out of its own for each, which costs more than
                     # the reply.
@@ -134,3 +131,15 @@ def raise_first(replies: Sequence[Reply]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
+
+
+def is_foreign(reply: Reply) -> bool:
+    """Whether something of another type is under a key of ours."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
+
+
+def without_foreign(replies: Sequence[Reply]) -> list[Reply]:
+    """Replies with None in the place of what is not ours; raises the first of the other errors."""
+    replies = [None if is_foreign(reply) else reply for reply in replies]
+    raise_first(replies)
+    return replies

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from app.cache.commands import Command, keyed
 from app.cache.keys import DIGEST_BYTES, fingerprint_tag
 from app.cache.scan import scan_keys, unlink
-from app.cache.server import Reply, Server, raise_first
+from app.cache.server import Reply, Server, raise_first, without_foreign
 from app.cache.store import Page
 
 KEY_PREFIX = b"ph1:"
@@ -56,11 +56,11 @@ class StringStore:
         async for keys, after in scan_keys(self._server, head, position):
             own = [key for key in keys if len(key) == len(head) + DIGEST_BYTES]
             commands: list[Command] = [(key, _GET % key) for key in own]
-            replies = await self._server.send(commands) if own else []
+            replies = without_foreign(await self._server.send(commands) if own else [])
             values = {
                 key[len(head) :]: value
                 for key, value in zip(own, replies, strict=True)
-                if isinstance(value, bytes)  # gone meanwhile, or of another type
+                if value is not None  # gone meanwhile, or of another type
             }
             yield Page(values, after)
 

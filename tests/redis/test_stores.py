@@ -15,6 +15,7 @@ from app.cache.generations import FIRST_BITS, FULL
 from app.cache.keys import fingerprint_tag
 from app.cache.packed_layout import place_digests
 from app.cache.packed_upkeep import LEASE_PREFIX, generations_key
+from app.cache.server import ServerError
 from tests.conftest import ROOT, ValkeyProcess
 from tests.redis.codes import (
     FINGERPRINT,
@@ -81,6 +82,70 @@ async def test_foreign_values_are_replaced(
         await fill(one, digests)
         assert await count_missing(one, digests) == 0
         assert await count_missing(make_store(layout), digests) == 0
+
+
+async def test_a_bucket_in_the_place_of_a_foreign_key_expires_too(
+    make_store: MakeStore, valkey: ValkeyProcess
+) -> None:
+    store = make_store("packed", ttl_s=100)
+    await fill(store, make_digests(50))
+    for key in valkey.client.keys("php:*"):
+        valkey.client.delete(key)
+        valkey.client.rpush(key, "a list")
+    await fill(store, make_digests(50))
+    assert await count_missing(store, make_digests(50)) == 0
+    assert all(0 < valkey.client.ttl(key) <= 151 for key in valkey.client.keys("php:*"))
+
+
+async def test_what_moves_while_all_is_read_is_met(
+    make_store: MakeStore, valkey: ValkeyProcess
+) -> None:
+    """Buckets are added, and the codes moved there, after reading has begun."""
+    store, other = make_store("packed"), make_store("packed")
+    digests = make_digests(FULL * 2**FIRST_BITS - 3000)
+    await fill(store, digests)
+    await store.settled()
+    assert len(generations(valkey)) == 1
+    found: dict[bytes, bytes] = {}
+    async for page in other.scan(FINGERPRINT):
+        if not found:
+            await fill(store, make_digests(6000, "more"))
+            await store.settled()
+            await fill(store, make_digests(2000, "more"))
+            await store.settled()
+            assert generations(valkey)[-1].number > 1  # all are where they were not
+        found |= page.values
+    assert values_of(digests).items() <= found.items()
+
+
+@pytest.mark.parametrize("layout", ["string", "packed"])
+async def test_what_cannot_be_read_is_not_taken_for_empty(
+    layout: str, make_store: MakeStore, valkey: ValkeyProcess
+) -> None:
+    """Else an export would be complete without it, and a move would leave it behind."""
+    store = make_store(layout)
+    await fill(store, make_digests(300))
+    rules = "on nopass -get -hgetall"
+    valkey.client.execute_command("ACL SETUSER", "default", *rules.split())
+    with pytest.raises(ServerError):
+        await scanned(store)
+
+
+async def test_codes_that_cannot_be_read_are_not_deleted_by_a_move(
+    make_store: MakeStore, valkey: ValkeyProcess
+) -> None:
+    digests = make_digests(FULL * 2**FIRST_BITS + 4000)
+    store = make_store("packed")
+    await fill(store, digests)
+    admin = valkey.client
+    admin.execute_command("ACL SETUSER", "admin", "on", "nopass", "~*", "+@all")
+    admin.execute_command("AUTH", "admin", "")
+    admin.execute_command("ACL SETUSER", "default", "-hgetall")
+    await fill(store, digests[:2000])
+    await store.settled()
+    assert len(generations(valkey)) == 2
+    assert await count_missing(store, digests) == 0
+    assert await count_missing(make_store("packed"), digests) == 0
 
 
 async def test_strings_expire_when_they_should(
@@ -230,7 +295,8 @@ async def test_packed_codes_live_for_their_time_and_a_slice_at_most(
                 assert value is None, age
         await asyncio.sleep(0.2)
     assert len(generations(valkey)) <= state.SLICES + 2
-    assert all(valkey.client.pttl(key) > 0 for key in valkey.client.keys("php:*"))
+    # -2 for those that expired since they were named; -1 would be never.
+    assert all(valkey.client.pttl(key) != -1 for key in valkey.client.keys("php:*"))
 
 
 async def test_setting_a_time_to_live_reaches_what_is_there(
