@@ -18,10 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from app.cache.cluster import ClusterServer
 from app.cache.server import Server, SingleServer
@@ -54,7 +55,9 @@ def parse_address(url: str) -> Address:
     scheme, _, rest = url.partition("://")
     base, plus, kind = scheme.partition("+")
     if not plus:
-        return Address("single", (), dict(parse_url(url)), base == "rediss")
+        options = dict(parse_url(url))
+        _check(options)
+        return Address("single", (), options, base == "rediss")
     if base not in ("redis", "rediss") or kind not in ("cluster", "sentinel"):
         raise ValueError(
             "expected redis://, rediss://, unix://, redis+cluster://, redis+sentinel:// "
@@ -81,11 +84,22 @@ def parse_address(url: str) -> Address:
         if name in options
     }
     tls = base == "rediss"
+    _check(options | {"connection_class": SSLConnection if tls else Connection})
     if kind == "cluster":
         options.pop("db", None)
         return Address("cluster", nodes, options, tls)
     ssl = {name: value for name, value in options.items() if name.startswith("ssl_")}
     return Address("sentinel", nodes, options, tls, service, sentinel | ssl)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Make a connection, without connecting it: options are else only looked at when it is used."""
+    known = dict(options)
+    kind = known.pop("connection_class", Connection)
+    try:
+        kind(**known)
+    except (TypeError, ValueError, RedisError):
+        raise ValueError("an option after the ? is unknown, or has no such value") from None
 
 
 def _node(text: str, default_port: int) -> tuple[str, int]:

@@ -78,6 +78,11 @@ def test_sentinel() -> None:
         "redis+sentinel://one:26379/",
         "unix+cluster://secret",
         "redis+other://secret",
+        "redis://cache?pass=secret",
+        "redis://cache?ssl_ca_certs=secret",
+        "rediss://cache?ssl_cert_reqs=secret",
+        "redis+cluster://one?secret=1",
+        "redis+sentinel://one/main?secret=1",
     ],
 )
 def test_other_forms_are_refused_without_repeating_them(url: str) -> None:
