@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from app.cache.keys import (
     DIGEST_BYTES,
     MAX_TOKENS,
@@ -136,9 +138,10 @@ def read_manifest(folder: Path) -> Manifest:
         held = json.loads((folder / MANIFEST).read_bytes())
         if held.pop("format") != FORMAT:
             raise ValueError
-        parts = [Part(**part) for part in held.pop("parts")]
-        manifest = Manifest(**held, parts=parts)
+        manifest = TypeAdapter(Manifest).validate_python(held, strict=False)
         bytes.fromhex(manifest.fingerprint)
+        if manifest.code_bytes < (1 if manifest.parts else 0):
+            raise ValueError
     except FileNotFoundError:
         raise ArchiveError(f"{folder} has no {MANIFEST}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -234,7 +237,7 @@ def _read_part(path: Path, code_bytes: int) -> Iterator[dict[bytes, StoredCode]]
                     key: StoredCode(code, min(tokens, MAX_TOKENS), truncated)
                     for key, code, tokens, truncated in zip(*columns, strict=True)
                 }
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # OSError: for headers that are none
         raise ArchiveError(f"{path} is not a Parquet file: {error}") from error
 
 

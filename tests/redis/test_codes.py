@@ -179,6 +179,10 @@ async def test_a_damaged_archive_stores_nothing_of_the_damaged_file(
         '{"format": "polyhead-codes/2"}',
         '{"format": "polyhead-codes/1", "fingerprint": "xyz", "layout": "string", "parts": []}',
         '{"format": "polyhead-codes/1", "fingerprint": "00", "layout": "string", "parts": [1]}',
+        '{"format": "polyhead-codes/1", "fingerprint": "00", "layout": "string", "code_bytes": "x",'
+        ' "parts": []}',
+        '{"format": "polyhead-codes/1", "fingerprint": "00", "layout": "string", "parts":'
+        ' [{"file": "part", "codes": 1, "sha256": ""}]}',
         '{"format": "polyhead-codes/1", "fingerprint": "00", "layout": "string", "complete": true,'
         ' "parts": [{"file": "../secret", "codes": 1, "sha256": ""}]}',
     ],
