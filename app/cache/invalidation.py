@@ -1,12 +1,14 @@
 """Forgetting codes: by key, of an encoder, or all; in both layouts, and in front caches.
 
-Front caches are in the processes. They are told by a counter on the server, which each process
-reads once a second; when it has changed, the front cache is emptied.
+Front caches are in the processes. They are told by a mark on the server, which each process reads
+once a second; when it has changed, the front cache is emptied. A mark is random: a server that
+lost it cannot come to hold it again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 
 from app.cache.commands import keyed
@@ -17,7 +19,7 @@ from app.cache.server import Reply, Server, ServerError, raise_first
 from app.cache.store import CodeStore
 from app.cache.string_store import KEY_PREFIX
 
-COUNTER = b"phi:"
+MARK = b"phi:"
 WATCH_S = 1.0
 
 
@@ -58,7 +60,7 @@ async def tags_of(server: Server) -> tuple[set[bytes], set[bytes]]:
 
 async def announce(server: Server) -> None:
     """Have all processes empty their front caches."""
-    raise_first(await server.send([keyed(b"INCR", COUNTER)]))
+    raise_first(await server.send([keyed(b"SET", MARK, secrets.token_bytes(8))]))
 
 
 async def watch(server: Server, empty: Callable[[], None], every_s: float = WATCH_S) -> None:
@@ -67,11 +69,12 @@ async def watch(server: Server, empty: Callable[[], None], every_s: float = WATC
     known = False
     while True:
         try:
-            [count] = await server.send([keyed(b"GET", COUNTER)])
+            [mark] = await server.send([keyed(b"GET", MARK)])
         except ServerError:
             pass  # requests notice too, and say so
         else:
-            if known and count != seen and not isinstance(count, Exception):
-                empty()
-            known, seen = True, count
+            if not isinstance(mark, Exception):
+                if known and mark != seen:
+                    empty()
+                known, seen = True, mark
         await asyncio.sleep(every_s)
