@@ -31,6 +31,8 @@ class ClusterServer:
         timeout_s: for a round trip to a node.
     """
 
+    is_one = False
+
     def __init__(self, client: RedisCluster, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s

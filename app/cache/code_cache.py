@@ -79,24 +79,21 @@ class CodeCache:
         found = self._front.get_many(digests)
         missing = [place for place, stored in enumerate(found) if stored is None]
         if missing:
+            asked = digests
+            if len(missing) < len(digests):
+                asked = [digests[place] for place in missing]
             epoch = self._front.epoch
-            replies = await self._get(fingerprint, [digests[place] for place in missing])
-            held = [
-                (place, reply)
-                for place, reply in zip(missing, replies, strict=True)
-                if isinstance(reply, bytes)
-            ]
-            codes = decode_values(
-                fingerprint, code_bytes, [(digests[place], value) for place, value in held]
-            )
-            is_current = epoch == self._front.epoch  # not emptied meanwhile
-            for (place, _), stored in zip(held, codes, strict=True):
-                if stored is None:
-                    self._metrics.cache_errors.labels("bad_value").inc()
-                    continue
-                found[place] = stored
-                if is_current:
-                    self._front.put(digests[place], stored)
+            replies = await self._get(fingerprint, asked)
+            codes = decode_values(fingerprint, code_bytes, zip(asked, replies, strict=True))
+            if None in codes:
+                self._count_bad(replies, codes)
+            if epoch == self._front.epoch:  # not emptied meanwhile
+                self._front.put_many(asked, codes)
+            if asked is digests:
+                found = codes
+            else:
+                for place, stored in zip(missing, codes, strict=True):
+                    found[place] = stored
         misses = found.count(None)
         self._metrics.cache_hits.inc(len(found) - misses)
         self._metrics.cache_misses.inc(misses)
@@ -163,7 +160,14 @@ class CodeCache:
         if errors:  # it answers, but takes no codes: full, read-only, or not allowed
             self._count("set", errors[0])
 
-    async def _get(self, fingerprint: str, digests: list[bytes]) -> Sequence[Reply]:
+    def _count_bad(self, replies: Sequence[Reply], codes: Sequence[StoredCode | None]) -> None:
+        """Count values that are no codes."""
+        pairs = zip(replies, codes, strict=True)
+        bad = sum(stored is None and isinstance(reply, bytes) for reply, stored in pairs)
+        if bad:
+            self._metrics.cache_errors.labels("bad_value").inc(bad)
+
+    async def _get(self, fingerprint: str, digests: Sequence[bytes]) -> Sequence[Reply]:
         """Replies to digests. Requests of one turn of the event loop share a round trip."""
         if self._store is None:
             return [None] * len(digests)

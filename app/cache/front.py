@@ -43,6 +43,14 @@ class FrontCache:
         self.bytes_used = 0
         self.epoch += 1
 
+    def put_many(self, digests: Sequence[bytes], codes: Sequence[StoredCode | None]) -> None:
+        """Keep those that are codes."""
+        if not self._max_bytes:
+            return
+        for digest, stored in zip(digests, codes, strict=True):
+            if stored is not None:
+                self.put(digest, stored)
+
     def put(self, digest: bytes, stored: StoredCode) -> None:
         size = ENTRY_OVERHEAD + len(stored.code)
         if size > self._max_bytes or digest in self._entries:

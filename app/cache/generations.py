@@ -18,8 +18,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-FULL = 80  # mean codes a bucket; 128, where Redis 7 leaves the listpack, is five deviations off
-ROOMY = 60  # what a new generation should come to hold
+FULL = 192  # mean codes a bucket; 512, where servers leave the listpack, is far off
+ROOMY = 128  # what a new generation should come to hold at most
 FIRST_BITS = 8
 MAX_BITS = 32
 SLICES = 2

@@ -60,9 +60,12 @@ def encode_value(fingerprint: str, digest: bytes, stored: StoredCode) -> bytes:
 
 
 def decode_values(
-    fingerprint: str, code_bytes: int, pairs: Iterable[tuple[bytes, bytes]]
+    fingerprint: str, code_bytes: int, pairs: Iterable[tuple[bytes, object]]
 ) -> list[StoredCode | None]:
-    """Codes of pairs of digest and value, None for what `encode_value` did not write there."""
+    """Codes of pairs of digest and value, None for what `encode_value` did not write there.
+
+    A value may be anything that a server answers.
+    """
     seed, size = _seed(fingerprint), VALUE_OVERHEAD + code_bytes
     return [
         StoredCode(
@@ -70,7 +73,9 @@ def decode_values(
             (value[0] | value[1] << 8) & MAX_TOKENS,
             value[1] >= _TRUNCATED >> 8,
         )
-        if len(value) == size and crc32(value, crc32(digest, seed)) == _RESIDUE
+        if isinstance(value, bytes)
+        and len(value) == size
+        and crc32(value, crc32(digest, seed)) == _RESIDUE
         else None
         for digest, value in pairs
     ]

@@ -28,7 +28,7 @@ LEASE_S = b"30"
 SAMPLE = 64
 CHUNK = 16  # buckets that move together: a millisecond of the server's time
 EXISTS_CHUNK = 512
-LISTPACK_ENTRIES = 128
+LISTPACK_ENTRIES = 288  # seven deviations over the mean of a full generation
 # Replace a key's value if it is still what it was; an empty string is none, or a foreign one.
 _SWAP = b"""
 local held = redis.pcall('GET', KEYS[1])

@@ -29,8 +29,12 @@ ServerError = (RedisError, OSError, TimeoutError)
 class Server(Protocol):
     """One server, or a cluster of them. Commands must be such that sending one twice is no harm.
 
-    All raise one of `ServerError` when there is no server to ask.
+    `is_one` says that all keys are in one place, so that a command may name many of them. All
+    raise one of `ServerError` when there is no server to ask.
     """
+
+    @property
+    def is_one(self) -> bool: ...
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
         """Replies in order; an error that the server answered with is in its command's place."""
@@ -85,6 +89,8 @@ class SingleServer:
         client: its pool is used.
         timeout_s: for a connection, and for a round trip.
     """
+
+    is_one = True
 
     def __init__(self, client: Redis, timeout_s: float) -> None:
         self._client = client

@@ -31,6 +31,11 @@ class StringStore:
 
     async def get(self, fingerprint: str, digests: Sequence[bytes]) -> list[Reply]:
         head = _head(fingerprint)
+        if self._server.is_one:
+            [values] = await self._server.send([_mget(head, digests)]) if digests else [[]]
+            if isinstance(values, list):  # None for keys of another type, too
+                return values
+            return [values] * len(digests)
         keys = [head + digest for digest in digests]
         return await self._server.send([(key, _GET % key) for key in keys])
 
@@ -72,6 +77,13 @@ class StringStore:
 
     async def close(self) -> None:
         await self._server.close()
+
+
+def _mget(head: bytes, digests: Sequence[bytes]) -> Command:
+    """One command for all, by one join: a reply of many values is far cheaper than many replies."""
+    between = b"\r\n$24\r\n" + head
+    names = between.join([b"", *digests])
+    return head, b"*%d\r\n$4\r\nMGET%b\r\n" % (1 + len(digests), names)
 
 
 def _head(fingerprint: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.cache import generations
 from app.cache.address import connect
 from app.cache.packed_store import PackedStore
 from app.cache.string_store import StringStore
@@ -15,7 +16,14 @@ from tests.conftest import ValkeyProcess
 TIMEOUT_S = 10.0  # the machine may be busy
 LAYOUTS: dict[str, Any] = {"string": StringStore, "packed": PackedStore}
 
+FIRST_BITS = 6  # few buckets, so that few codes fill them
+
 MakeStore = Callable[..., Any]
+
+
+@pytest.fixture
+def few_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "FIRST_BITS", FIRST_BITS)
 
 
 @pytest.fixture

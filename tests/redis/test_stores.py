@@ -11,7 +11,7 @@ import pytest
 
 from app.cache import generations as state
 from app.cache.address import connect
-from app.cache.generations import FIRST_BITS, FULL
+from app.cache.generations import FULL
 from app.cache.keys import fingerprint_tag
 from app.cache.packed_layout import place_digests
 from app.cache.packed_upkeep import LEASE_PREFIX, generations_key
@@ -25,8 +25,9 @@ from tests.redis.codes import (
     make_digests,
     values_of,
 )
-from tests.redis.conftest import LAYOUTS, TIMEOUT_S, MakeStore
+from tests.redis.conftest import FIRST_BITS, LAYOUTS, TIMEOUT_S, MakeStore
 
+pytestmark = pytest.mark.usefixtures("few_buckets")
 TAG = fingerprint_tag(FINGERPRINT)
 LIST = generations_key(TAG)
 
