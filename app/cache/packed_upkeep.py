@@ -14,6 +14,8 @@ import secrets
 import time
 from collections.abc import Iterator
 
+from redis.exceptions import InvalidResponse
+
 from app.cache import generations as state
 from app.cache.commands import Command, keyed, pack
 from app.cache.generations import Generation, Generations
@@ -59,6 +61,14 @@ def bucket_values(key: bytes, reply: Reply) -> Iterator[tuple[bytes, bytes]]:
             yield digest, value
 
 
+def _seconds(clock: Reply) -> int:
+    """The server's Unix seconds, from the reply to TIME."""
+    try:
+        return int(clock[0])
+    except (TypeError, ValueError, LookupError):
+        raise InvalidResponse("the answer to TIME is none") from None
+
+
 class Upkeep:
     """Keeps the generations of each fingerprint as `generations.advance` says.
 
@@ -84,7 +94,7 @@ class Upkeep:
                 return state.read(held)
             except (ValueError, AttributeError):  # AttributeError: None, or an error
                 was = held if isinstance(held, bytes) else b""
-            made = known or state.first(int(clock[0]), self._ttl_s)
+            made = known or state.first(_seconds(clock), self._ttl_s)
             if await self._swap(tag, was, state.write(made)):
                 return made
 
@@ -117,7 +127,7 @@ class Upkeep:
         clock, *lengths = await self._server.send([(generations_key(tag), pack(b"TIME")), *sample])
         raise_first([clock])
         counts = [length for length in lengths if isinstance(length, int)]
-        return int(clock[0]), sum(counts) / max(1, len(counts))
+        return _seconds(clock), sum(counts) / max(1, len(counts))
 
     async def _merge_all(self, tag: bytes) -> None:
         """Merge what is to be merged, unless another process is at it."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from redis.exceptions import InvalidResponse
+
 from app.cache.commands import Command, keyed
 from app.cache.keys import DIGEST_BYTES, fingerprint_tag
 from app.cache.scan import scan_keys, unlink
@@ -33,8 +35,10 @@ class StringStore:
         head = _head(fingerprint)
         if self._server.is_one:
             [values] = await self._server.send([_mget(head, digests)]) if digests else [[]]
-            if isinstance(values, list):  # None for keys of another type, too
-                return values
+            if isinstance(values, list) and len(values) == len(digests):
+                return values  # None for keys of another type, too
+            if not isinstance(values, Exception):
+                raise InvalidResponse("the answer to MGET is none")
             return [values] * len(digests)
         keys = [head + digest for digest in digests]
         return await self._server.send([(key, _GET % key) for key in keys])

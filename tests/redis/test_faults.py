@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.test_tasks import rows, train
 from tests.conftest import ServiceProcess, ValkeyProcess, wait_for
+from tests.redis.load import Load, texts
 
 Start = Callable[..., ServiceProcess]
-
-
-class Load:
-    """Requests in the background, each answer checked against the first one for its text."""
-
-    def __init__(self, service: ServiceProcess, texts: list[str]) -> None:
-        self._service = service
-        self._texts = texts
-        self._expected = {text: self._ask(text) for text in texts}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(4)]
-        self.answers = 0
-        self.wrong: list[str] = []
-        self.failed: list[str] = []
-        self.slowest = 0.0
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, text: str) -> Any:
-        (row,) = self._service.predict(text)["data"]
-        return row["predictions"]
-
-    def _run(self, number: int) -> None:
-        place = number
-        while not self._stop.is_set():
-            text = self._texts[place % len(self._texts)]
-            place += 1
-            started = time.monotonic()
-            try:
-                answer = self._ask(text)
-            except (AssertionError, httpx.HTTPError) as error:
-                self.failed.append(repr(error)[:300])
-                continue
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            self.answers += 1
-            if answer != self._expected[text]:
-                self.wrong.append(text)
-
-
-def texts(count: int, about: str) -> list[str]:
-    return [f"{about}, number {n}" for n in range(count)]
 
 
 def test_valkey_killed_and_restarted_under_load(
@@ -88,27 +37,6 @@ def test_valkey_killed_and_restarted_under_load(
     assert load.wrong == []
     assert service.metric("polyhead_cache_errors_total") > 0
     print(f"{load.answers} answers, none failed or wrong, slowest {load.slowest * 1e3:.0f} ms")
-
-
-def test_a_frozen_valkey_costs_a_time_out_once_not_each_time(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
-) -> None:
-    import os
-    import signal
-
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
-    service.predict("hello")
-    assert valkey.process is not None
-    os.kill(valkey.process.pid, signal.SIGSTOP)
-    try:
-        started = time.monotonic()
-        for number in range(20):
-            service.predict(f"hello {number}")
-        elapsed = time.monotonic() - started
-    finally:
-        os.kill(valkey.process.pid, signal.SIGCONT)
-    # Two time-outs of 250 ms a try; twenty requests would have had 20 s of them.
-    assert elapsed < 8
 
 
 @pytest.mark.parametrize("layout", ["string", "packed"])
