@@ -79,6 +79,7 @@ class ServiceProcess:
             "POLYHEAD_DATA_DIR": str(folder / "data"),
             **environment,
         }
+        self.command = [sys.executable, "-m", "app"]
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=60)
 
@@ -86,7 +87,7 @@ class ServiceProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app"],
+                self.command,
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,

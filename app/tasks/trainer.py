@@ -17,7 +17,14 @@ from multiprocessing import get_context
 from typing import Any
 
 from app.call import Call
-from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
+from app.errors import (
+    ApiError,
+    Conflict,
+    EncoderUnavailable,
+    InvalidField,
+    Overloaded,
+    storage_error,
+)
 from app.schemas import ErrorBody, Job, TrainOptions
 from app.tasks.examples import Examples, target_array
 from app.tasks.jobs import STAMP_EVERY_S, JobStore
@@ -103,7 +110,11 @@ class Trainer:
             self._fail(job, "the training worker died (out of memory?)", "worker_died")
         except ValueError as error:
             self._fail(job, str(error), "invalid_examples", "invalid_request_error")
-        except Exception:
+        except Exception as error:
+            known = storage_error(error) if isinstance(error, OSError) else None
+            if known is not None:
+                self._fail(job, known.message, known.code, known.type)
+                return
             logger.exception("training job %s failed", job.id)
             self._fail(job, "internal error", "internal_error")
         finally:

@@ -14,8 +14,15 @@ from tests.conftest import ServiceProcess, wait_for
 class Load:
     """Clients that ask one text after another; answers must be those of before the fault."""
 
-    def __init__(self, service: ServiceProcess, texts: list[str], clients: int = 4) -> None:
+    def __init__(
+        self,
+        service: ServiceProcess,
+        texts: list[str],
+        clients: int = 4,
+        tasks: list[str] | None = None,
+    ) -> None:
         self._service = service
+        self._tasks = tasks
         self._texts = texts
         self._expected = {text: self._ask(text) for text in texts}
         self._stop = threading.Event()
@@ -46,7 +53,7 @@ class Load:
         wait_for(lambda: self._service.metric("polyhead_cache_hits_total") > hits + count, 60, what)
 
     def _ask(self, text: str) -> Any:
-        (row,) = self._service.predict(text)["data"]
+        (row,) = self._service.predict(text, tasks=self._tasks)["data"]
         return row["predictions"]
 
     def _run(self, number: int) -> None:
