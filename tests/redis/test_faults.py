@@ -15,11 +15,18 @@ from tests.redis.load import Load, texts
 Start = Callable[..., ServiceProcess]
 
 
+@pytest.mark.parametrize("layout", ["string", "packed"])
 def test_valkey_killed_and_restarted_under_load(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+    layout: str, valkey: ValkeyProcess, processes: Start, tmp_path: Path
 ) -> None:
     # No front cache: every request needs the server, or the encoder in its place.
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    service = processes(
+        "all",
+        tmp_path,
+        REDIS_URL=valkey.url,
+        POLYHEAD_CACHE_FRONT_MB="0",
+        POLYHEAD_CACHE_LAYOUT=layout,
+    )
     with Load(service, texts(20, "the cache comes and goes")) as load:
         for _ in range(2):
             time.sleep(1.0)

@@ -278,7 +278,7 @@ async def test_packed_codes_live_for_their_time_and_a_slice_at_most(
     make_store: MakeStore, valkey: ValkeyProcess
 ) -> None:
     store, other = make_store("packed", ttl_s=4), make_store("packed", ttl_s=4)
-    written: dict[bytes, float] = {}
+    written: dict[bytes, tuple[float, float]] = {}  # before and after the write
     started = time.monotonic()
     number = 0
     while time.monotonic() - started < 9:
@@ -286,14 +286,14 @@ async def test_packed_codes_live_for_their_time_and_a_slice_at_most(
         number += 1
         before = time.monotonic()
         await fill(store, [digest])
-        written[digest] = before
-        for one, at in written.items():
+        written[digest] = (before, time.monotonic())
+        for one, (before, after) in written.items():
+            asked = time.monotonic()
             [value] = await other.get(FINGERPRINT, [one])
-            age = time.monotonic() - at
-            if age < 3.9:
-                assert value == values_of([one])[one], age
-            if age > 7.5:  # a slice of two seconds, a second of rounding
-                assert value is None, age
+            if time.monotonic() - before < 3.9:
+                assert value == values_of([one])[one]
+            if asked - after > 7.5:  # a slice of two seconds, a second of rounding
+                assert value is None
         await asyncio.sleep(0.2)
     assert len(generations(valkey)) <= state.SLICES + 2
     # -2 for those that expired since they were named; -1 would be never.
