@@ -13,6 +13,7 @@ opened one. That makes these hold, however operations of several processes inter
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -98,6 +99,9 @@ class PackedStore:
             commands = writes(tag, known[0], digests, bodies)
             *replies, held = await self._server.send([*commands, _state_of(tag)])
             errors = await self._replace_foreign(commands, replies)
+            if isinstance(held, Exception) and not is_foreign(held):
+                # The node with the list is away: the others have taken their codes.
+                return [*errors, held]
             now = self._learn(tag, held) or await self._open(tag)
             if now[0] == known[0]:
                 break
@@ -201,7 +205,8 @@ class PackedStore:
             now = time.monotonic()
             if now >= self._advance_at.get(tag, 0.0):
                 self._advance_at[tag] = now + ADVANCE_PAUSE_S
-                known = self._know(tag, await self._upkeep.advance(tag))
+                with contextlib.suppress(*ServerError):  # full, say: then the write says so
+                    known = self._know(tag, await self._upkeep.advance(tag))
         return known
 
     async def _open(self, tag: bytes) -> Generations:

@@ -89,10 +89,12 @@ class Upkeep:
         while True:
             key = generations_key(tag)
             held, clock = await self._server.send([keyed(b"GET", key), (key, pack(b"TIME"))])
+            if not is_foreign(held):
+                raise_first([held])  # not known, which is not the same as lost
             raise_first([clock])
             try:
                 return state.read(held)
-            except (ValueError, AttributeError):  # AttributeError: None, or an error
+            except (ValueError, AttributeError):  # AttributeError: None, or of another type
                 was = held if isinstance(held, bytes) else b""
             made = known or state.first(_seconds(clock), self._ttl_s)
             if await self._swap(tag, was, state.write(made)):

@@ -132,6 +132,26 @@ async def test_what_cannot_be_read_is_not_taken_for_empty(
         await scanned(store)
 
 
+async def test_a_list_that_cannot_be_read_is_not_taken_for_lost(
+    make_store: MakeStore, valkey: ValkeyProcess
+) -> None:
+    """As when its node of a cluster is away: what can be written is, and nothing is begun anew."""
+    store, digests = make_store("packed"), make_digests(300)
+    await fill(store, digests)
+    await store.settled()
+    valkey.client.set(LIST, held := state.write((state.Generation(7, 6),)))
+    await fill(store, digests[:1])  # learns it
+    valkey.client.execute_command("ACL SETUSER", "default", "-get")
+    [error] = await store.put(FINGERPRINT, values_of(digests))
+    assert "permission" in str(error)
+    late = make_store("packed")
+    with pytest.raises(ServerError):
+        await late.put(FINGERPRINT, values_of(digests))
+    valkey.client.execute_command("ACL SETUSER", "default", "+get")
+    assert valkey.client.get(LIST) == held
+    assert await count_missing(late, digests) == 0
+
+
 async def test_codes_that_cannot_be_read_are_not_deleted_by_a_move(
     make_store: MakeStore, valkey: ValkeyProcess
 ) -> None:
