@@ -39,3 +39,10 @@ async def count_missing(store: Any, digests: Sequence[bytes], size: int = 256) -
         assert decode_values(FINGERPRINT, WIDTH, pairs) == [code_of(d) for d, _ in pairs]
         missing += len(asked) - len(pairs)
     return missing
+
+
+async def scanned(store: Any, fingerprint: str = FINGERPRINT) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    async for page in store.scan(fingerprint):
+        found |= page.values
+    return found
