@@ -34,7 +34,12 @@ from models.codes import Codes, stack_codes
 from models.encoder import EncoderInfo
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, TaskKind
-from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
+from models.training.job import (
+    TrainingData,
+    TrainingOptions,
+    end_with_parent,
+    fit_and_evaluate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +199,9 @@ class Trainer:
         self, data: TrainingData, options: TrainingOptions
     ) -> tuple[Head, dict[str, Any]]:
         if self._workers is None:
-            self._workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self._workers = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=end_with_parent
+            )
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, fit_and_evaluate, data, options)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from models.codes import Codes
 from models.head_runtime import ClassWeight, Head, HeadKind, HeadStack, TaskKind
 
 MIN_TEST_ROWS = 1
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,17 @@ class TrainingOptions:
     test_fraction: float = 0.2
     seed: int = 0
     class_weight: ClassWeight = None
+
+
+def end_with_parent() -> None:
+    """Have this process, a worker, end with the one that started it, however that ends.
+
+    A worker waits for its next job on a pipe that it holds itself: after a `kill -9` of the
+    service nothing else would tell it.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> tuple[Head, dict[str, Any]]:

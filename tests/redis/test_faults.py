@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.test_tasks import rows, train
-from tests.conftest import ServiceProcess, ValkeyProcess, wait_for
+from tests.conftest import ServiceProcess, ValkeyProcess, process_state, wait_for
 from tests.redis.load import Load, texts
 
 Start = Callable[..., ServiceProcess]
@@ -153,7 +153,11 @@ def test_everything_survives_kill_9(processes: Start, tmp_path: Path) -> None:
     before = service.predict(texts(50, "kept"), tasks=["fruit"])
     assert before["usage"]["encoded"] == 50
     service.http.delete("/v1/tasks/emotion")
+    children = service.children()
+    assert len(children) >= 2  # Valkey, and the worker that trained
     service.kill()
+    ended = ([], ["Z"])  # one that nobody has waited for yet is a Z
+    wait_for(lambda: all(process_state(pid)[:1] in ended for pid in children), 20, "their end")
 
     service.start()
     after = service.predict(texts(50, "kept"), tasks=["fruit"])
