@@ -12,8 +12,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from models.pooling import PoolingKind, pool_layers
 from models.training.encoder.binarize import Estimator, Standardize, binarize, to_signs
+from models.training.encoder.pooler import Pooler, Pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,9 @@ class Design:
 
     Attributes:
         backbone: folder of the pretrained weights.
-        layers: hidden states that are pooled and concatenated.
+        layers: hidden states that are pooled.
         pooling: how each is pooled.
+        mixed: the layers are one by learned weights; otherwise they are concatenated.
         bits: width of a learned projection; None takes the pooled dimensions themselves.
         estimator: how a gradient gets through the bits.
         noise: share of bits that are dropped in training, so that none is relied on alone.
@@ -32,7 +33,8 @@ class Design:
 
     backbone: str
     layers: tuple[int, ...] = (-4, -3, -2, -1)
-    pooling: PoolingKind = "mean"
+    pooling: Pooling = "mean"
+    mixed: bool = False
     bits: int | None = None
     estimator: Estimator = "clipped"
     noise: float = 0.1
@@ -103,8 +105,14 @@ class MultiTaskEncoder(MultiTaskCode):
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-        super().__init__(design, backbone.config.hidden_size * len(design.layers), classes, keeps)
-        self.backbone = backbone
+        pooler = Pooler(
+            design.pooling,
+            design.layers,
+            mixed=design.mixed,
+            hidden_size=backbone.config.hidden_size,
+        )
+        super().__init__(design, pooler.width, classes, keeps)
+        self.backbone, self.pooler = backbone, pooler
         # Half of the weights are word vectors: frozen, they are as general as before, and the
         # trained weights are small enough to ship.
         self.backbone.embeddings.requires_grad_(False)
@@ -115,7 +123,8 @@ class MultiTaskEncoder(MultiTaskCode):
         hidden: Sequence[Tensor] = self.backbone(
             input_ids=ids, attention_mask=mask, output_hidden_states=True
         ).hidden_states
-        return pool_layers(hidden, mask, self.design.pooling, self.design.layers)
+        raw: Tensor = self.pooler(hidden, mask)
+        return raw
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
