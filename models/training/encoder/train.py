@@ -26,7 +26,8 @@ from models.packing import round_up
 from models.tokenization import TextTokenizer
 from models.tokens import Ids, pad_rows
 from models.training.calibrate import BACKBONE
-from models.training.encoder.loop import Plan, Trainer, TrainingTask
+from models.training.encoder.heads_first import fit_heads
+from models.training.encoder.loop import STATE, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import (
     GROUPS,
@@ -75,7 +76,10 @@ def main() -> None:
             teach(texts, arguments.teacher, plan.max_tokens, arguments.cache) if plan.keep else None
         )
         tasks.append(tokenize(task, taught, design, plan))
-    Trainer(encoder_for(design, tasks, plan.seed), plan, tasks, pad, arguments.out).run()
+    model = encoder_for(design, tasks, plan.seed)
+    if plan.head_steps and not (arguments.out / STATE).is_file():
+        fit_heads(model, tasks, plan, pad)
+    Trainer(model, plan, tasks, pad, arguments.out).run()
 
 
 def _rows(plan: Plan) -> Any:
