@@ -218,3 +218,25 @@ def test_heads_first_leave_the_backbone_and_start_the_training_well(
     narrow = encoder_for(design(backbone, layers=(-1,)), tasks, plan.seed)
     with pytest.raises(ValueError, match="embeddings 32 wide of all tasks"):
         fit_heads(narrow, tasks, plan, pad)
+
+
+def test_adapters_fold_into_the_weights_that_are_saved(backbone: Path, tmp_path: Path) -> None:
+    """What is loaded again gives what was trained, and the word vectors stay."""
+    tasks = tokenized(backbone, tmp_path / "cache")
+    form = design(backbone, adapter_rank=4, noise=0.0)
+    trainer = trainer_of(form, replace(PLAN, steps=10), tasks, tmp_path)
+    trainable = {name for name, p in trainer.model.backbone.named_parameters() if p.requires_grad}
+    assert trainable
+    assert all(".lora_" in name for name in trainable)
+    trainer.run()
+    loaded = trained(tmp_path / BEST)
+    plain = encoder_for(design(backbone), tasks, 0)
+    names = {n for n in plain.state_dict() if n.startswith("backbone.encoder.")}
+    assert names <= set(load_file(tmp_path / BEST / "encoder.safetensors"))
+    model = trainer.model.eval()
+    batch = pad(tasks[0].train[:5])
+    with torch.inference_mode():
+        expected = model.pooled(*batch)
+        torch.testing.assert_close(loaded.pooled(*batch), expected, atol=1e-5, rtol=1e-4)
+        untouched = plain.pooled(*batch)
+    assert not torch.allclose(untouched, expected, atol=1e-3)

@@ -266,7 +266,7 @@ class Trainer:
         folder.mkdir(exist_ok=True)
         state = {
             name: value.contiguous()
-            for name, value in self.model.state_dict().items()
+            for name, value in self.model.plain_state().items()
             if not name.startswith(("heads.", "to_teacher.", "backbone.embeddings."))
         }
         save_file(state, folder / "encoder.safetensors")

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--estimator", default="clipped")
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--frozen-layers", type=int, default=0)
+    parser.add_argument("--adapter-rank", type=int, default=0, help="LoRA; 0: all weights")
     defaults = Plan()
     for name, value in asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -65,6 +66,7 @@ def main() -> None:
         estimator=arguments.estimator,
         noise=arguments.noise,
         frozen_layers=arguments.frozen_layers,
+        adapter_rank=arguments.adapter_rank,
     )
     names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
     arguments.out.mkdir(parents=True, exist_ok=True)
