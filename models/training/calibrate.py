@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from models.artifact import EncoderManifest, digest_file, resolve_backbone
 from models.bulk import embed_texts
 from models.loading import load_profile
+from models.pooling import PoolingKind
 from models.profiles import Profile
 from models.source import QUANTIZER_WEIGHTS, TRAINED_WEIGHTS, Source
 from models.training.datasets import read_split
@@ -73,8 +74,11 @@ def put_trained(run: Path, out: Path) -> dict[str, Any]:
         ValueError: the run's design is one that is not served.
     """
     about: dict[str, Any] = json.loads((run / "about.json").read_text())
-    if about["design"]["bits"] is not None:
+    design = about["design"]
+    if design["bits"] is not None:
         raise ValueError("encoders with a learned projection are not served")
+    if design["pooling"] not in get_args(PoolingKind) or design.get("mixed"):
+        raise ValueError("encoders with a learned pooling are not served")
     tensors = {
         name.removeprefix("backbone."): value.astype(np.float16)
         for name, value in load_file(run / "encoder.safetensors").items()

@@ -12,8 +12,9 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from models.pooling import PoolingKind, pool_layers
+from models.training.encoder.adapters import add_adapters, folded_state
 from models.training.encoder.binarize import Estimator, Standardize, binarize, to_signs
+from models.training.encoder.pooler import Pooler, Pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +23,25 @@ class Design:
 
     Attributes:
         backbone: folder of the pretrained weights.
-        layers: hidden states that are pooled and concatenated.
+        layers: hidden states that are pooled.
         pooling: how each is pooled.
+        mixed: the layers are one by learned weights; otherwise they are concatenated.
         bits: width of a learned projection; None takes the pooled dimensions themselves.
         estimator: how a gradient gets through the bits.
         noise: share of bits that are dropped in training, so that none is relied on alone.
         frozen_layers: of the backbone, from below; the word vectors always are.
+        adapter_rank: train LoRA adapters of this rank in place of the backbone's weights; 0: those.
     """
 
     backbone: str
     layers: tuple[int, ...] = (-4, -3, -2, -1)
-    pooling: PoolingKind = "mean"
+    pooling: Pooling = "mean"
+    mixed: bool = False
     bits: int | None = None
     estimator: Estimator = "clipped"
     noise: float = 0.1
     frozen_layers: int = 0
+    adapter_rank: int = 0
 
 
 class MultiTaskCode(nn.Module):
@@ -75,6 +80,10 @@ class MultiTaskCode(nn.Module):
             return floats, to_signs(floats)  # what is served, whatever it was trained by
         return floats, binarize(floats, self.design.estimator, self.sharpness)
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """What is saved."""
+        return self.state_dict()
+
     def logits(self, task: str, values: Tensor) -> Tensor:
         """`(b, width)` floats or bits to `(b, classes)`."""
         scores: Tensor = self.heads[task](values * self.unit)
@@ -103,19 +112,32 @@ class MultiTaskEncoder(MultiTaskCode):
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-        super().__init__(design, backbone.config.hidden_size * len(design.layers), classes, keeps)
-        self.backbone = backbone
+        pooler = Pooler(
+            design.pooling,
+            design.layers,
+            mixed=design.mixed,
+            hidden_size=backbone.config.hidden_size,
+        )
+        super().__init__(design, pooler.width, classes, keeps)
+        self.backbone, self.pooler = backbone, pooler
+        if design.adapter_rank:
+            add_adapters(backbone, design.adapter_rank)
         # Half of the weights are word vectors: frozen, they are as general as before, and the
         # trained weights are small enough to ship.
         self.backbone.embeddings.requires_grad_(False)
         self.backbone.encoder.layer[: design.frozen_layers].requires_grad_(False)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """The state as it is without adapters: they are folded into the weights."""
+        return folded_state(self) if self.design.adapter_rank else self.state_dict()
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`(b, s)` ids to `(b, pooled)` raw embeddings of the backbone."""
         hidden: Sequence[Tensor] = self.backbone(
             input_ids=ids, attention_mask=mask, output_hidden_states=True
         ).hidden_states
-        return pool_layers(hidden, mask, self.design.pooling, self.design.layers)
+        raw: Tensor = self.pooler(hidden, mask)
+        return raw
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
