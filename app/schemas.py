@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, StringConstraints
 
-from models.head_runtime import ClassWeight, HeadKind, TaskKind
+from models.head_runtime import ClassWeight, HeadChoice, HeadKind, TaskKind
 
 TASK_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TaskName = Annotated[str, StringConstraints(pattern=TASK_NAME)]
 CodeKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Inputs = StrictStr | list[StrictStr]
+VersionNumber = Annotated[int, Field(ge=1, le=999_999)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -63,18 +65,55 @@ class Example(Request):
 
 
 class TrainOptions(Request):
-    head: HeadKind = "linear"
+    head: HeadChoice = Field(
+        "auto",
+        description="prototype is for few examples a label; auto takes it under 16 of them, "
+        "else linear.",
+    )
     activate: bool | None = Field(
         None, description="null: activate if the task has no active version yet."
     )
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="Held out when no test is given.")
+    test_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Held out when no test is given. null: a fifth, or nothing where that would "
+        "be under 20 rows; the report is cross-validated then.",
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     class_weight: ClassWeight = None
+    base: VersionNumber | None = Field(
+        None,
+        description="A version whose stored codes and labels are trained on as well. What it held "
+        "out stays held out; an example with the code of one of its rows replaces it.",
+    )
 
 
 class TrainRequest(TrainOptions):
-    examples: list[Example] = Field(min_length=1)
+    examples: list[Example] | None = Field(
+        None, min_length=1, description="May be left out where there is a base."
+    )
     test_examples: list[Example] | None = Field(None, min_length=1)
+
+
+class SettingsRequest(Request):
+    """Fields that are left out stay as they are; null goes back to the default."""
+
+    min_confidence: Probability | None = Field(
+        None,
+        description="Single label: where the answer's probability is under it, the label is null "
+        "and abstained is true. null: always answer.",
+    )
+    thresholds: dict[str, Probability] | None = Field(
+        None,
+        description="Multi label: what the probability of a label must be above. Labels that are "
+        "left out, and all with null, keep what was chosen in training.",
+    )
+
+
+class CompareRequest(Request):
+    a: VersionNumber
+    b: VersionNumber
 
 
 class Usage(BaseModel):
@@ -107,6 +146,19 @@ class EmbeddingsResponse(BaseModel):
     data: list[dict[str, Any]]
     model: str
     usage: dict[str, int]
+
+
+class VersionSettings(BaseModel):
+    """How a version answers, and what that is worth on its held-out rows.
+
+    `coverage` is the share of them that is answered, `accuracy` that of the answered ones; both
+    null where the version has no held-out rows stored.
+    """
+
+    min_confidence: float | None = None
+    thresholds: dict[str, float] | None = None
+    coverage: float | None = None
+    accuracy: float | None = None
 
 
 class VersionSummary(BaseModel):
@@ -154,7 +206,53 @@ class Version(BaseModel):
     labels: list[str]
     created_at: float
     active: bool
+    settings: VersionSettings
     report: dict[str, Any] | None
+
+
+class ComparedVersion(BaseModel):
+    version: int
+    accuracy: float | None = Field(description="Of a regression null.")
+    mae: float | None = Field(description="Of a regression alone.")
+
+
+class Interval(BaseModel):
+    mean: float
+    low: float
+    high: float
+
+
+class McNemar(BaseModel):
+    only_a: int = Field(description="Rows that only a answers right.")
+    only_b: int
+    p_value: float
+
+
+class ChangedRow(BaseModel):
+    """A row that two versions answer differently. `row` counts in `part` of `version`'s request."""
+
+    version: int
+    part: Literal["examples", "test_examples"]
+    row: int
+    truth: str | list[str]
+    a: str | list[str]
+    b: str | list[str]
+
+
+class Comparison(BaseModel):
+    object: Literal["task.comparison"] = "task.comparison"
+    task: str
+    a: ComparedVersion
+    b: ComparedVersion
+    rows: int = Field(description="Held out by one of the two and trained on by neither.")
+    excluded: int = Field(description="Held-out rows of one that the other was trained on.")
+    difference: Interval = Field(
+        description="b less a in accuracy (a regression: in absolute error), with its 95% "
+        "bootstrap interval over rows."
+    )
+    mcnemar: McNemar | None = Field(description="Exact, two-sided. Of a regression null.")
+    changed: list[ChangedRow] = Field(description="At most 1,000.")
+    changed_count: int
 
 
 class ErrorBody(BaseModel):

@@ -17,9 +17,11 @@ from models.artifact import ArtifactError
 from models.codes import Codes, Floats, unpack_bits
 
 TaskKind = Literal["single_label", "multi_label", "regression"]
-HeadKind = Literal["linear", "mlp"]
+HeadKind = Literal["linear", "mlp", "prototype"]
+HeadChoice = Literal["auto", "linear", "mlp", "prototype"]  # auto: whichever suits the rows
 ClassWeight = Literal["balanced"] | None
-MULTI_LABEL_THRESHOLD = 0.5  # a label is given where its probability is above
+# A label is given where its probability is above, unless the version has thresholds of its own.
+MULTI_LABEL_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,26 @@ def exact_grid(bound: NDArray[np.float64]) -> NDArray[np.float64]:
     smallest = np.finfo(np.float32).tiny
     grid: NDArray[np.float64] = np.exp2(np.ceil(np.log2(np.maximum(bound, smallest) / 2**23)))
     return grid
+
+
+def probabilities(logits: Floats, kind: TaskKind) -> Floats:
+    """One head's outputs as it shows them: softmax, logistic function, or as they are.
+
+    Args:
+        logits: `(n, outputs)`.
+        kind: of the task.
+    """
+    if kind == "single_label":
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        softmax: Floats = powers / powers.sum(axis=1, keepdims=True)
+        return softmax
+    return _logistic(logits) if kind == "multi_label" else logits
+
+
+def _logistic(logits: Floats) -> Floats:
+    """The logistic function in its tanh form: no overflow at either end."""
+    values: Floats = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return values
 
 
 class HeadStack:
@@ -246,7 +268,6 @@ class HeadStack:
         softmax: Floats = powers / self._sums(powers).take(self._head_of_column, axis=1)
         if self._all_softmax:
             return softmax
-        # tanh form: no overflow at either end.
-        logistic = 0.5 * (1.0 + np.tanh(0.5 * logits))
-        mixed = np.where(self._is_softmax, softmax, np.where(self._is_logistic, logistic, logits))
+        others = np.where(self._is_logistic, _logistic(logits), logits)
+        mixed = np.where(self._is_softmax, softmax, others)
         return mixed.astype(np.float32)

@@ -13,7 +13,10 @@ from app.deps import Services, documented, json_body, read_json, requires
 from app.errors import InvalidField
 from app.schemas import (
     TASK_NAME,
+    CompareRequest,
+    Comparison,
     Job,
+    SettingsRequest,
     Task,
     TaskDeleted,
     TaskList,
@@ -23,8 +26,10 @@ from app.schemas import (
     Version,
 )
 from app.tasks import examples as reading
+from app.tasks.compare import Compared, compare_versions
 from app.tasks.describe import describe_task, describe_version
-from app.tasks.registry import TaskState
+from app.tasks.registry import Registry, TaskState
+from app.tasks.settings import changed_settings, measured
 from app.tasks.trainer import TrainingOrder
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
@@ -37,7 +42,7 @@ EXAMPLE: dict[str, Any] = {
         {"text": "Where is my card?", "label": "card_arrival"},
         {"text": "I forgot my PIN", "label": "pin"},
     ],
-    "head": "linear",
+    "head": "auto",
 }
 TRAIN_BODY = documented(TrainRequest, EXAMPLE)
 TRAIN_BODY["requestBody"]["content"]["multipart/form-data"] = {
@@ -137,8 +142,63 @@ async def activate(task: Name, version: Number, services: Services) -> Version:
     return describe_version(services.registry.snapshot.get(task), version)
 
 
+@router.patch(
+    "/tasks/{task}/versions/{version}",
+    dependencies=[MANAGE],
+    openapi_extra=documented(SettingsRequest, {"min_confidence": 0.7}),
+)
+async def configure(
+    task: Name,
+    version: Number,
+    body: Annotated[SettingsRequest, Depends(json_body(SettingsRequest))],
+    services: Services,
+) -> Version:
+    """Set from which confidence a version answers, or from which probability it gives a label."""
+    await asyncio.to_thread(_configure, services.registry, task, version, body)
+    return describe_version(services.registry.snapshot.get(task), version)
+
+
+@router.post(
+    "/tasks/{task}/versions/compare",
+    dependencies=[PREDICT],
+    openapi_extra=documented(CompareRequest, {"a": 1, "b": 2}),
+)
+async def compare(
+    task: Name,
+    body: Annotated[CompareRequest, Depends(json_body(CompareRequest))],
+    services: Services,
+) -> Comparison:
+    """Two versions on the held-out rows that neither was trained on."""
+    return await asyncio.to_thread(_compare, services.registry, task, body)
+
+
+def _configure(registry: Registry, task: str, version: int, body: SettingsRequest) -> None:
+    manifest = registry.version(task, version)
+    known = registry.snapshot.get(task).settings_of(version)
+    settings = changed_settings(manifest, known, body)
+    head, rows = registry.head(task, version), registry.rows(task, version)
+    registry.configure(task, version, measured(manifest, head, rows, settings))
+
+
+def _compare(registry: Registry, task: str, body: CompareRequest) -> Comparison:
+    def load(version: int) -> Compared:
+        manifest = registry.version(task, version)
+        settings = registry.snapshot.get(task).settings_of(version)
+        return Compared(
+            version,
+            manifest,
+            settings,
+            registry.head(task, version),
+            registry.rows(task, version),
+        )
+
+    return compare_versions(task, load(body.a), load(body.b))
+
+
 def _order_from_json(state: TaskState, body: TrainRequest) -> TrainingOrder:
-    train = reading.from_json(body.examples, state.kind)
+    train = reading.NONE
+    if body.examples is not None:
+        train = reading.from_json(body.examples, state.kind)
     test = None
     if body.test_examples is not None:
         test = reading.from_json(body.test_examples, state.kind, "test_examples")
@@ -166,9 +226,9 @@ async def _order_from_form(state: TaskState, form: dict[str, Any]) -> TrainingOr
         )
 
     train = await read("file")
-    if train is None:
+    if train is None and options.base is None:
         raise InvalidField("file: a CSV or JSONL file is needed", param="file")
-    return _order(state, train, await read("test_file"), options)
+    return _order(state, train or reading.NONE, await read("test_file"), options)
 
 
 def _order(
@@ -177,6 +237,8 @@ def _order(
     test: reading.Examples | None,
     options: TrainOptions,
 ) -> TrainingOrder:
+    if not len(train) and options.base is None:
+        raise InvalidField("examples: needed where there is no base", param="examples")
     labels = reading.label_names(train, state.kind, state.labels)
     if test is not None:
         reading.label_names(test, state.kind, labels)

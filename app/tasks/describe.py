@@ -43,6 +43,7 @@ def describe_version(state: TaskState, number: int) -> Version:
         labels=list(manifest.labels),
         created_at=manifest.created_at,
         active=number == state.active,
+        settings=state.settings_of(number),
         report=manifest.report,
     )
 

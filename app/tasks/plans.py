@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from app.errors import Conflict
 from app.tasks.registry import Snapshot, TaskState
-from models.codes import stack_codes
-from models.head_runtime import MULTI_LABEL_THRESHOLD, HeadStack, TaskKind
+from app.tasks.settings import thresholds_of
+from models.codes import Floats, stack_codes
+from models.decision import threshold_array
+from models.head_runtime import HeadStack, TaskKind
 
 MAX_PLANS = 64
 DIGITS = 6  # of scores in answers; the float noise of a larger batch is far under it
@@ -24,7 +26,7 @@ DIGITS = 6  # of scores in answers; the float noise of a larger batch is far und
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """One task's columns in the stack's scores."""
+    """One task's columns in the stack's scores. `thresholds` are of a multi-label task."""
 
     name: str
     kind: TaskKind
@@ -32,11 +34,17 @@ class PlannedTask:
     version: int
     start: int
     stop: int
+    thresholds: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Heads of the asked tasks. `skipped` names tasks left out of "all tasks", and why."""
+    """Heads of the asked tasks.
+
+    Attributes:
+        skipped: tasks left out of "all tasks", and why.
+        floors: the confidence under which a task does not answer, of tasks that have one.
+    """
 
     tasks: tuple[PlannedTask, ...]
     stack: HeadStack | None
@@ -44,13 +52,24 @@ class Plan:
     names: tuple[str, ...]
     # When all tasks are single label: (name, version, label by column of the stack) of each.
     simple: tuple[tuple[str, int, Mapping[int, str]], ...] | None
+    floors: tuple[tuple[str, float], ...] = ()
 
     def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         """Predictions by task name, one dict a code."""
         if self.stack is None:
             return [{} for _ in codes]
+        answers = self._answers(self.stack, codes, with_scores)
+        for name, floor in self.floors:
+            for answer in answers:
+                if answer[name]["score"] < floor:
+                    answer[name] |= {"label": None, "abstained": True}
+        return answers
+
+    def _answers(
+        self, stack: HeadStack, codes: Sequence[bytes], with_scores: bool
+    ) -> list[dict[str, Any]]:
         array = stack_codes(codes)
-        best, best_scores = self.stack.best(array)
+        best, best_scores = stack.best(array)
         places, rounded = best.tolist(), _rounded(best_scores)
         if self.simple and not with_scores:
             return [
@@ -62,7 +81,7 @@ class Plan:
                 }
                 for row, scores in zip(places, rounded, strict=True)
             ]
-        every = self.stack.scores(array)
+        every = stack.scores(array)
         return [self._write(*row, with_scores) for row in zip(every, places, rounded, strict=True)]
 
     def _write(
@@ -84,7 +103,7 @@ class Plan:
             if task.kind == "single_label":
                 answer = {"label": task.labels[place - task.start], "score": score}
             else:
-                chosen = np.flatnonzero(columns > MULTI_LABEL_THRESHOLD)
+                chosen = np.flatnonzero(columns > task.thresholds)
                 answer = {"labels": [task.labels[label] for label in chosen.tolist()]}
             answers[task.name] = answer | {"version": task.version}
             if with_scores:
@@ -149,8 +168,14 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
         return Plan((), None, tuple(skipped), (), None)
     stack = HeadStack(heads, [state.kind for state in usable])
     planned = tuple(
-        PlannedTask(state.name, state.kind, _labels(state), state.active or 0, start, stop)
+        PlannedTask(
+            state.name, state.kind, _labels(state), state.active or 0, start, stop, _cuts(state)
+        )
         for state, (start, stop) in zip(usable, stack.spans, strict=True)
+    )
+    settings = {state.name: state.settings_of(state.active or 0) for state in usable}
+    floors = tuple(
+        (name, one.min_confidence) for name, one in settings.items() if one.min_confidence
     )
     simple = None
     if all(task.kind == "single_label" for task in planned):
@@ -159,12 +184,20 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
             for task in planned
         )
     names = tuple(task.name for task in planned)
-    return Plan(planned, stack, tuple(skipped), names, simple)
+    return Plan(planned, stack, tuple(skipped), names, simple, floors)
 
 
 def _labels(state: TaskState) -> tuple[str, ...]:
     manifest = state.active_manifest
     return manifest.labels if manifest else state.labels
+
+
+def _cuts(state: TaskState) -> Floats | None:
+    manifest = state.active_manifest
+    if manifest is None or manifest.kind != "multi_label":
+        return None
+    thresholds = thresholds_of(manifest, state.settings_of(state.active or 0))
+    return threshold_array(thresholds, len(manifest.labels))
 
 
 def _rounded(values: NDArray[np.float32]) -> Any:

@@ -3,7 +3,9 @@
     tasks/NAME/task.json                      kind, labels, description
     tasks/NAME/versions/000001/manifest.json  one immutable folder a head version
     tasks/NAME/versions/000001/weights.safetensors
+    tasks/NAME/versions/000001/examples.safetensors  codes and labels that it was made from
     tasks/NAME/active.json                    the pointer: {"version": 1}
+    tasks/NAME/settings/000001.json           how a version answers, changed at any time
 
 A version is written beside its place and renamed into it, whole and synced; the pointer is replaced
 atomically. Any number of processes may share the folder: each looks at it every half second (the
@@ -23,6 +25,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -30,8 +33,9 @@ from typing import Any, cast, get_args
 
 from app.errors import Conflict, InvalidField, NotFound
 from app.files import replace_file
-from app.schemas import TASK_NAME
+from app.schemas import TASK_NAME, VersionSettings
 from models.artifact import ArtifactError, read_manifest, sync_folder
+from models.example_rows import ExampleRows, load_rows, save_rows
 from models.head_artifact import HeadManifest, load_head, save_head
 from models.head_runtime import Head, TaskKind
 
@@ -40,6 +44,8 @@ logger = logging.getLogger(__name__)
 TASK_FILE = "task.json"
 POINTER = "active.json"
 VERSIONS = "versions"
+SETTINGS = "settings"
+DEFAULT_SETTINGS = VersionSettings()
 _NAME = re.compile(TASK_NAME)
 # What reading a damaged JSON file can raise: deep nesting and huge numbers have their own errors.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
@@ -58,6 +64,7 @@ class TaskState:
     versions: MappingProxyType[int, HeadManifest]
     active: int | None
     head: Head | None
+    settings: MappingProxyType[int, VersionSettings] = MappingProxyType({})
 
     def version(self, number: int) -> HeadManifest:
         """The manifest of one version.
@@ -73,6 +80,10 @@ class TaskState:
                 code="version_not_found",
             )
         return manifest
+
+    def settings_of(self, number: int) -> VersionSettings:
+        """How a version answers."""
+        return self.settings.get(number, DEFAULT_SETTINGS)
 
     @property
     def active_manifest(self) -> HeadManifest | None:
@@ -185,8 +196,10 @@ class Registry:
         shutil.rmtree(grave, ignore_errors=True)
         self.refresh()
 
-    def add_version(self, name: str, manifest: HeadManifest, head: Head) -> int:
-        """Store a new version durably and return its number.
+    def add_version(
+        self, name: str, manifest: HeadManifest, head: Head, rows: ExampleRows | None = None
+    ) -> int:
+        """Store a new version durably, with the rows it was made from, and return its number.
 
         Raises:
             NotFound: the task is gone.
@@ -196,6 +209,8 @@ class Registry:
         temporary = versions / f".new-{uuid.uuid4().hex}"
         temporary.mkdir()
         try:
+            if rows is not None:
+                save_rows(temporary, rows)
             save_head(temporary, manifest, head)
             number = max(self._numbers(name), default=0) + 1
             while not _rename_into(temporary, versions / f"{number:06d}"):
@@ -216,11 +231,7 @@ class Registry:
             NotFound: no such task or version.
             Conflict: the version's files are damaged.
         """
-        self.version(name, version)
-        try:
-            load_head(self._folder(name, version))
-        except ArtifactError as error:
-            raise Conflict(f"version {version} of {name!r} cannot be used: {error}") from error
+        self.head(name, version)
         _write_json(self._root / name / POINTER, {"version": version, "at": time.time()})
         self.refresh()
 
@@ -231,6 +242,45 @@ class Registry:
             NotFound: no such task or version.
         """
         return self._reread(name).version(version)
+
+    def head(self, name: str, version: int) -> Head:
+        """The weights of one version.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: its files are damaged.
+        """
+        self.version(name, version)
+        try:
+            return load_head(self._folder(name, version))[1]
+        except ArtifactError as error:
+            raise Conflict(f"version {version} of {name!r} cannot be used: {error}") from error
+
+    def rows(self, name: str, version: int) -> ExampleRows | None:
+        """The rows that a version was made from; None for one that was stored without.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: the file is damaged.
+        """
+        manifest = self.version(name, version)
+        try:
+            rows = load_rows(self._folder(name, version), manifest.bits)
+        except ArtifactError as error:
+            raise Conflict(f"the rows of version {version} cannot be read: {error}") from error
+        return rows and rows.known_as(version)
+
+    def configure(self, name: str, version: int, settings: VersionSettings) -> None:
+        """Change how a version answers, from now on and in every process.
+
+        Raises:
+            NotFound: no such task or version.
+        """
+        self.version(name, version)
+        folder = self._root / name / SETTINGS
+        folder.mkdir(exist_ok=True)
+        _write_json(folder / f"{version:06d}.json", settings.model_dump())
+        self.refresh()
 
     def _reread(self, name: str) -> TaskState:
         self.refresh()
@@ -251,7 +301,7 @@ class Registry:
     def _stamp(self, name: str) -> tuple[Any, ...]:
         """Changes whenever the task, its pointer or its list of versions does."""
         stamp: list[Any] = []
-        for path in (TASK_FILE, POINTER, VERSIONS):
+        for path in (TASK_FILE, POINTER, VERSIONS, SETTINGS):
             try:
                 status = os.stat(self._root / name / path)
             except FileNotFoundError:
@@ -304,7 +354,22 @@ class Registry:
             versions=MappingProxyType(versions),
             active=active if head is not None else None,
             head=head,
+            settings=MappingProxyType(self._settings(name, versions)),
         )
+
+    def _settings(self, name: str, versions: Iterable[int]) -> dict[int, VersionSettings]:
+        settings = {}
+        for number in versions:
+            path = self._root / name / SETTINGS / f"{number:06d}.json"
+            try:
+                settings[number] = VersionSettings.model_validate_json(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except _DAMAGE as error:
+                logger.error(
+                    "the settings of version %d of %s are damaged: %s", number, name, error
+                )
+        return settings
 
     def _pointer(self, name: str) -> int | None:
         try:

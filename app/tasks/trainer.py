@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+import numpy as np
+
 from app.call import Call
 from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
 from app.schemas import ErrorBody, Job, TrainOptions
@@ -25,9 +27,15 @@ from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from models.codes import Codes, stack_codes
 from models.encoder import EncoderInfo
+from models.example_rows import ExampleRows
 from models.head_artifact import HeadManifest
-from models.head_runtime import Head, TaskKind
-from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
+from models.head_runtime import TaskKind
+from models.training.job import (
+    TrainingData,
+    TrainingOptions,
+    TrainingResult,
+    fit_and_evaluate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ SAVE_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """What to train. `test` None: hold out a part of `train`."""
+    """What to train. `test` None: hold out a part of `train`, which may be empty over a base."""
 
     task: str
     kind: TaskKind
@@ -68,11 +76,14 @@ class Trainer:
 
         Raises:
             Overloaded: too many are queued already.
+            NotFound: there is no such version as the base.
+            Conflict: the base has no stored rows.
         """
         if len(self._running) >= self._max_jobs:
             raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
+        base = await asyncio.to_thread(self._base, order)
         job = await asyncio.to_thread(self._jobs.create, order.task)
-        task = asyncio.create_task(self._run(job, order), name=job.id)
+        task = asyncio.create_task(self._run(job, order, base), name=job.id)
         self._running[job.id] = task
         task.add_done_callback(lambda _: self._running.pop(job.id, None))
         return job
@@ -88,11 +99,27 @@ class Trainer:
                 process.terminate()
             await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
-    async def _run(self, job: Job, order: TrainingOrder) -> None:
+    def _base(self, order: TrainingOrder) -> _Base | None:
+        version = order.options.base
+        if version is None:
+            return None
+        manifest = self._registry.version(order.task, version)
+        rows = self._registry.rows(order.task, version)
+        if rows is None:
+            raise Conflict(
+                f"version {version} was stored without its rows: give all examples",
+                param="base",
+                code="no_stored_rows",
+            )
+        if list(manifest.labels) != order.labels:
+            raise Conflict(f"version {version} has other labels than the task", param="base")
+        return _Base(version, next(iter(manifest.encoders)), rows)
+
+    async def _run(self, job: Job, order: TrainingOrder, base: _Base | None) -> None:
         stamping = asyncio.create_task(self._stamp(job.id))
         try:
             async with self._turn:
-                await self._train(job, order)
+                await self._train(job, order, base)
         except asyncio.CancelledError:
             self._fail(job, "the service was stopped", "job_interrupted")
             raise
@@ -109,12 +136,18 @@ class Trainer:
         finally:
             stamping.cancel()
 
-    async def _train(self, job: Job, order: TrainingOrder) -> None:
+    async def _train(self, job: Job, order: TrainingOrder, base: _Base | None) -> None:
         job.status, job.stage = "running", "encoding"
         await asyncio.to_thread(self._jobs.save, job)
         started = time.perf_counter()
         encoded = await self._encode(job, order)
         encode_s = time.perf_counter() - started
+        if base is not None and base.encoder != encoded.info.fingerprint:
+            raise Conflict(
+                f"the rows of version {base.version} are codes of encoder {base.encoder}, the "
+                f"running encoder is {encoded.info.fingerprint}: give all examples",
+                param="base",
+            )
         job.stage, job.progress = "fitting", 0.6
         await asyncio.to_thread(self._jobs.save, job)
         test_targets = None
@@ -127,19 +160,23 @@ class Trainer:
             targets=target_array(order.train, order.kind, order.labels),
             test_codes=encoded.test,
             test_targets=test_targets,
+            base=base and base.rows,
         )
         options = order.options
-        head, report = await self._fit(
+        result = await self._fit(
             data,
             TrainingOptions(
                 options.head, options.test_fraction, options.seed, options.class_weight
             ),
         )
+        report = result.report
+        if base is not None:
+            report["base"]["version"] = base.version
         report["seconds"] = {"encode": encode_s, "fit": report.pop("fit_seconds")}
         report["usage"] = encoded.usage
         job.stage, job.progress = "saving", 0.95
         await asyncio.to_thread(self._jobs.save, job)
-        job.version = await asyncio.to_thread(self._store, order, encoded.info, head, report)
+        job.version = await asyncio.to_thread(self._store, order, encoded.info, result)
         job.report = report
         job.status, job.stage, job.progress = "succeeded", "done", 1.0
         job.finished_at = time.time()
@@ -147,6 +184,8 @@ class Trainer:
 
     async def _encode(self, job: Job, order: TrainingOrder) -> _Encoded:
         texts = order.train.texts + (order.test.texts if order.test else [])
+        if not texts:
+            return _Encoded.nothing(await self._lookup.info())
         chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
         collected = _Collected(len(chunks))
         places = iter(range(len(chunks)))
@@ -179,27 +218,24 @@ class Trainer:
                 collected.add(place, looked.info, [s.code for s in looked.codes], looked.usage())
                 return
 
-    async def _fit(
-        self, data: TrainingData, options: TrainingOptions
-    ) -> tuple[Head, dict[str, Any]]:
+    async def _fit(self, data: TrainingData, options: TrainingOptions) -> TrainingResult:
         if self._workers is None:
             self._workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, fit_and_evaluate, data, options)
 
-    def _store(
-        self, order: TrainingOrder, info: EncoderInfo, head: Head, report: dict[str, Any]
-    ) -> int:
+    def _store(self, order: TrainingOrder, info: EncoderInfo, result: TrainingResult) -> int:
         manifest = HeadManifest(
             kind=order.kind,
-            head=order.options.head,
+            head=result.kind,
             labels=tuple(order.labels),
             bits=info.bits,
             encoders={info.fingerprint: {"profile": info.profile}},
             created_at=time.time(),
-            report=report,
+            report=result.report,
+            thresholds=result.thresholds,
         )
-        version = self._registry.add_version(order.task, manifest, head)
+        version = self._registry.add_version(order.task, manifest, result.head, result.rows)
         activate = order.options.activate
         if activate is None:
             activate = self._registry.snapshot.get(order.task).active is None
@@ -231,11 +267,23 @@ class Trainer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Base:
+    version: int
+    encoder: str
+    rows: ExampleRows
+
+
+@dataclass(frozen=True, slots=True)
 class _Encoded:
     info: EncoderInfo
     train: Codes
     test: Codes | None
     usage: dict[str, int]
+
+    @classmethod
+    def nothing(cls, info: EncoderInfo) -> _Encoded:
+        no_codes = np.zeros((0, info.code_bytes), dtype=np.uint8)
+        return cls(info, no_codes, None, {"inputs": 0, "cached": 0, "encoded": 0})
 
 
 class _Collected:

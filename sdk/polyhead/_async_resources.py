@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
 from . import _requests
@@ -13,7 +13,8 @@ from ._errors import NotFound
 from ._examples import Examples
 from ._jobs import Watch
 from ._progress import progress_bar
-from ._task_types import Head, Job, Kind, Task, TaskVersion
+from ._requests import KEEP, Keep
+from ._task_types import Comparison, Head, Job, Kind, Task, TaskVersion
 
 T = TypeVar("T")
 
@@ -128,14 +129,15 @@ class AsyncTasks:
     async def train(
         self,
         name: str,
-        examples: Examples,
+        examples: Examples | None = None,
         *,
         test_examples: Examples | None = None,
-        head: Head = "linear",
+        head: Head = "auto",
         activate: bool | None = None,
-        test_fraction: float = 0.2,
+        test_fraction: float | None = None,
         seed: int = 0,
         class_weight: Literal["balanced"] | None = None,
+        base: int | None = None,
         create: bool = True,
         kind: Kind | None = None,
         wait: bool = False,
@@ -148,13 +150,18 @@ class AsyncTasks:
             name: The task.
             examples: What to learn from: pairs of text and label, dicts, or the path of a `.csv`
                 or `.jsonl` file, which is read into memory. A label is a str for a single label
-                task, a list of str for a multi label task, a float for a regression.
+                task, a list of str for a multi label task, a float for a regression. May be left
+                out where there is a base.
             test_examples: What to evaluate on, in the same form; None holds some examples out.
-            head: What to train over the codes.
+            head: What to train over the codes; `"auto"` is `"prototype"` with few examples a
+                label, else `"linear"`.
             activate: Whether the new version answers from now on; None: when none does yet.
-            test_fraction: Share of the examples to hold out, when no test examples are given.
+            test_fraction: Share of the examples to hold out, when no test examples are given;
+                None: a fifth, or where that would be under 20, none: the report is cross-validated.
             seed: Of the split and the training.
             class_weight: `"balanced"` weighs rare labels up.
+            base: A version whose stored rows are trained on as well, without encoding them again.
+                An example whose text is among them replaces it, as to correct a label.
             create: Create the task when it is missing. It stays when the training is then refused.
             kind: Kind of the task when it must be created; None tells it from the labels (a CSV
                 file: single label).
@@ -170,7 +177,8 @@ class AsyncTasks:
             OSError: The file cannot be read.
             TypeError: An example is none, or a label is an int, which could mean two things.
             ValueError: There are no examples, or they are of several kinds.
-            NotFound: The task is missing and `create` is false.
+            NotFound: The task is missing and `create` is false, or there is no such base.
+            Conflict: The base has no stored rows.
             JobFailed: The training failed, when waited for.
         """
         training = _requests.train(
@@ -182,10 +190,11 @@ class AsyncTasks:
             test_fraction=test_fraction,
             seed=seed,
             class_weight=class_weight,
+            base=base,
             text_column=text_column,
             label_column=label_column,
         )
-        if create:
+        if create and base is None:
             try:
                 await self.get(name)
             except NotFound:
@@ -209,3 +218,47 @@ class AsyncTasks:
             Conflict: It reads the codes of another encoder.
         """
         return await self._send(_requests.activate_version(name, version))
+
+    async def configure(
+        self,
+        name: str,
+        version: int,
+        *,
+        min_confidence: float | Keep | None = KEEP,
+        thresholds: Mapping[str, float] | Keep | None = KEEP,
+    ) -> TaskVersion:
+        """Change how a version answers. What is not given stays as it is.
+
+        Args:
+            name: The task.
+            version: The version.
+            min_confidence: Single label: where an answer's score is under it, its label is None
+                and `abstained` true; None always answers.
+            thresholds: Multi label: what the probability of a label must be above; labels that are
+                not named keep the trained ones, and all of them with None.
+
+        Returns:
+            The version: its `settings` say what they are worth on its held-out texts.
+
+        Raises:
+            ValueError: Nothing is given.
+            NotFound: There is no such task or version.
+            InvalidField: A setting that this kind of task does not have, or an unknown label.
+        """
+        return await self._send(
+            _requests.configure_version(name, version, min_confidence, thresholds)
+        )
+
+    async def compare(self, name: str, a: int, b: int) -> Comparison:
+        """Two versions on the texts that one held out and neither was trained on.
+
+        Args:
+            name: The task.
+            a: A version, such as the active one.
+            b: Another, such as its successor.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: There are no such texts, or the versions read different encoders' codes.
+        """
+        return await self._send(_requests.compare_versions(name, a, b))

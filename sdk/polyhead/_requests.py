@@ -14,7 +14,7 @@ from ._calls import Call, Form, Plan, segment
 from ._errors import ProtocolError
 from ._examples import Examples, File, Rows, read_examples
 from ._inputs import check_inputs, check_list, check_text, split_inputs
-from ._task_types import Head, Job, Kind, Task, TaskVersion
+from ._task_types import Comparison, Head, Job, Kind, Task, TaskVersion
 from ._types import (
     Codes,
     Embeddings,
@@ -202,6 +202,37 @@ def activate_version(name: str, version: int) -> Call[TaskVersion]:
     return Call("POST", path, _task_parse.version)
 
 
+class Keep:
+    """Stands for a setting that stays as it is."""
+
+
+KEEP = Keep()
+
+
+def configure_version(
+    name: str,
+    version: int,
+    min_confidence: float | Keep | None,
+    thresholds: Mapping[str, float] | Keep | None,
+) -> Call[TaskVersion]:
+    """`PATCH /v1/tasks/{task}/versions/{n}`."""
+    body: dict[str, object] = {}
+    if not isinstance(min_confidence, Keep):
+        body["min_confidence"] = min_confidence
+    if not isinstance(thresholds, Keep):
+        body["thresholds"] = None if thresholds is None else dict(thresholds)
+    if not body:
+        raise ValueError("give min_confidence or thresholds")
+    path = _task_path(name, "versions", str(operator.index(version)))
+    return Call("PATCH", path, _task_parse.version, json=body)
+
+
+def compare_versions(name: str, a: int, b: int) -> Call[Comparison]:
+    """`POST /v1/tasks/{task}/versions/compare`."""
+    body = {"a": operator.index(a), "b": operator.index(b)}
+    return Call("POST", _task_path(name, "versions", "compare"), _task_parse.comparison, json=body)
+
+
 def get_job(id: str) -> Call[Job]:
     """`GET /v1/jobs/{id}`."""
     return Call("GET", f"/v1/jobs/{segment(id, 'id')}", _task_parse.job)
@@ -226,14 +257,15 @@ def _form_value(value: object) -> str:
 
 def train(
     name: str,
-    examples: Examples,
+    examples: Examples | None,
     *,
     test_examples: Examples | None,
     head: Head,
     activate: bool | None,
-    test_fraction: float,
+    test_fraction: float | None,
     seed: int,
     class_weight: str | None,
+    base: int | None,
     text_column: str,
     label_column: str,
 ) -> Training:
@@ -242,8 +274,9 @@ def train(
         "text_column": check_text(text_column, "text_column"),
         "label_column": check_text(label_column, "label_column"),
     }
-    data = read_examples(examples, "examples", **columns)
-    test = None
+    data = test = None
+    if examples is not None or base is None:
+        data = read_examples(examples, "examples", **columns)
     if test_examples is not None:
         test = read_examples(test_examples, "test_examples", **columns)
     path = _task_path(name, "versions")
@@ -253,15 +286,21 @@ def train(
         "test_fraction": test_fraction,
         "seed": seed,
         "class_weight": class_weight,
+        "base": None if base is None else operator.index(base),
     }
-    if isinstance(data, Rows) and (test is None or isinstance(test, Rows)):
-        if test is not None and test.kind != data.kind:
+    if not isinstance(data, File) and not isinstance(test, File):
+        if data is not None and test is not None and test.kind != data.kind:
             raise ValueError(f"test_examples are {test.kind}, but examples are {data.kind}")
-        rows = {"examples": data.rows, "test_examples": None if test is None else test.rows}
+        rows = {
+            "examples": None if data is None else data.rows,
+            "test_examples": None if test is None else test.rows,
+        }
         call = Call("POST", path, _task_parse.job, json={**rows, **options}, retry="unsent")
-    elif isinstance(data, File) and (test is None or isinstance(test, File)):
+    elif not isinstance(data, Rows) and not isinstance(test, Rows):
         # Neutral names: only the suffix matters, and paths are nobody else's business.
-        files = {"file": (f"examples{data.suffix}", data.content)}
+        files = {}
+        if data is not None:
+            files["file"] = (f"examples{data.suffix}", data.content)
         if test is not None:
             files["test_file"] = (f"test_examples{test.suffix}", test.content)
         given = {key: _form_value(value) for key, value in options.items() if value is not None}
@@ -269,4 +308,5 @@ def train(
         call = Call("POST", path, _task_parse.job, form=form, retry="unsent")
     else:
         raise ValueError("examples and test_examples must both be files or both be rows")
-    return Training(call, data.kind)
+    given_rows = data or test
+    return Training(call, given_rows.kind if given_rows else "single_label")

@@ -11,8 +11,9 @@ from ._types import Usage
 Kind = Literal["single_label", "multi_label", "regression"]
 """What a task answers with: one label, any number of labels, or a number."""
 
-Head = Literal["linear", "mlp"]
-"""The small predictor that is trained over the codes."""
+Head = Literal["auto", "linear", "mlp", "prototype"]
+"""The small predictor that is trained over the codes. `prototype` is for few examples a label;
+`auto` takes it where there are, else `linear`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,83 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean difference, and its 95% bootstrap interval from `low` to `high`."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """One bar of a reliability diagram: answers whose confidence lay from `start` to `stop`.
+
+    Attributes:
+        start: Lower bound of the confidence.
+        stop: Upper bound.
+        count: Answers in it.
+        confidence: Their mean confidence.
+        accuracy: The share of them that was right.
+    """
+
+    start: float
+    stop: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How far confidences are from how often they are right.
+
+    Attributes:
+        method: How they were calibrated: `"temperature"`.
+        temperature: What the head's outputs are divided by.
+        ece_before: Expected calibration error without that, 0 to 1.
+        ece_after: With it, as served.
+        bins: The reliability diagram, as served.
+    """
+
+    method: str
+    temperature: float
+    ece_before: float
+    ece_after: float
+    bins: tuple[CalibrationBin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a version is worth if it does not answer under a confidence.
+
+    Attributes:
+        min_confidence: Answers under it are left out.
+        coverage: The share of texts answered.
+        accuracy: The share of those answered right, or None where none is.
+    """
+
+    min_confidence: float
+    coverage: float
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The version whose stored rows were trained on as well.
+
+    Attributes:
+        version: The version.
+        rows: How many rows it had stored.
+        replaced: How many of them new examples took the place of.
+    """
+
+    version: int
+    rows: int
+    replaced: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seconds:
     """Where the time of a training went, in seconds."""
 
@@ -59,14 +137,21 @@ class Report:
         head: Kind of the head.
         n_train: Texts trained on.
         n_test: Texts tested on.
-        test_source: `"held_out"` of the examples, or `"given"`.
+        test_source: `"held_out"` of the examples, `"given"`, `"cross_validated"` where there were
+            too few to hold any out, or `"none"`.
         accuracy: Share answered right, or None for regression.
+        accuracy_interval: Its 95% interval (Wilson's), lower and upper end.
         macro_f1: Mean F1 over the labels, or None for regression.
         majority_accuracy: What always answering the commonest label would reach.
+        gain_over_majority: How much more that is, on the same texts.
         mae: Mean absolute error, regression only.
         r2: Share of the variance explained, regression only.
         per_class: One entry a label.
         confusion: Single label only.
+        thresholds: Multi label only: what the probability of a label must be above.
+        coverage: Single label only: what not answering under some confidences would give.
+        calibration: None for regression, or where no texts were left for it.
+        base: The version that it was trained on top of, if any.
         warnings: What to look at before trusting the numbers.
         hyperparameters: What the head was fitted with.
         usage: Texts encoded, and found cached.
@@ -79,12 +164,18 @@ class Report:
     n_test: int
     test_source: str
     accuracy: float | None = None
+    accuracy_interval: tuple[float, ...] | None = None
     macro_f1: float | None = None
     majority_accuracy: float | None = None
+    gain_over_majority: Interval | None = None
     mae: float | None = None
     r2: float | None = None
     per_class: tuple[LabelReport, ...] = ()
     confusion: Confusion | None = None
+    thresholds: Mapping[str, float] | None = None
+    coverage: tuple[Coverage, ...] = ()
+    calibration: Calibration | None = None
+    base: Base | None = None
     warnings: tuple[str, ...] = ()
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
@@ -132,6 +223,23 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSettings:
+    """How a version answers, and what that is worth on the texts that it held out.
+
+    Attributes:
+        min_confidence: Single label: under it, an answer's label is None.
+        thresholds: Multi label: those set by hand; other labels keep the trained ones.
+        coverage: Share of the held-out texts that is answered, or None where none are stored.
+        accuracy: Share of the answered ones that is right.
+    """
+
+    min_confidence: float | None = None
+    thresholds: Mapping[str, float] | None = None
+    coverage: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskVersion:
     """One head version in full. `encoder` is the fingerprint of the codes that it reads."""
 
@@ -143,7 +251,74 @@ class TaskVersion:
     labels: tuple[str, ...]
     created_at: float
     active: bool
+    settings: VersionSettings = field(default_factory=VersionSettings)
     report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedVersion:
+    """One of two compared versions: its accuracy, or for a regression its mean absolute error."""
+
+    version: int
+    accuracy: float | None = None
+    mae: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """McNemar's exact test: rows that only one of the two answers right, and the p-value."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRow:
+    """A row that two versions answer differently.
+
+    Attributes:
+        version: The version whose training the row came with.
+        part: `"examples"` or `"test_examples"` of that training.
+        row: Its place there, from 0.
+        truth: The label that it was given with; of several labels all.
+        a: What the first version answers.
+        b: What the second does.
+    """
+
+    version: int
+    part: str
+    row: int
+    truth: str | tuple[str, ...]
+    a: str | tuple[str, ...]
+    b: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions on the rows that one held out and neither was trained on.
+
+    Attributes:
+        task: The task.
+        a: The first version.
+        b: The second.
+        rows: How many rows they were compared on.
+        excluded: Held-out rows of one that the other was trained on.
+        difference: b less a in accuracy, or in mean absolute error for a regression.
+        mcnemar: None for a regression.
+        changed: Rows that they answer differently; the first 1,000.
+        changed_count: How many there are.
+    """
+
+    task: str
+    a: ComparedVersion
+    b: ComparedVersion
+    rows: int
+    excluded: int
+    difference: Interval
+    mcnemar: McNemar | None = None
+    changed: tuple[ChangedRow, ...] = ()
+    changed_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
