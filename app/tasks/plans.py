@@ -26,7 +26,7 @@ DIGITS = 6  # of scores in answers; the float noise of a larger batch is far und
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """One task's columns in the stack's scores. `thresholds` are of a multi-label task."""
+    """One task's columns in the stack's scores, and from where several labels are given."""
 
     name: str
     kind: TaskKind
@@ -34,7 +34,7 @@ class PlannedTask:
     version: int
     start: int
     stop: int
-    thresholds: Floats | None = None
+    thresholds: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +192,10 @@ def _labels(state: TaskState) -> tuple[str, ...]:
     return manifest.labels if manifest else state.labels
 
 
-def _cuts(state: TaskState) -> Floats | None:
+def _cuts(state: TaskState) -> Floats:
     manifest = state.active_manifest
-    if manifest is None or manifest.kind != "multi_label":
-        return None
-    thresholds = thresholds_of(manifest, state.settings_of(state.active or 0))
-    return threshold_array(thresholds, len(manifest.labels))
+    thresholds = manifest and thresholds_of(manifest, state.settings_of(state.active or 0))
+    return threshold_array(thresholds, len(_labels(state)))
 
 
 def _rounded(values: NDArray[np.float32]) -> Any:

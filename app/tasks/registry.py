@@ -268,7 +268,7 @@ class Registry:
             rows = load_rows(self._folder(name, version), manifest.bits)
         except ArtifactError as error:
             raise Conflict(f"the rows of version {version} cannot be read: {error}") from error
-        return rows and rows.known_as(version)
+        return None if rows is None else rows.known_as(version)
 
     def configure(self, name: str, version: int, settings: VersionSettings) -> None:
         """Change how a version answers, from now on and in every process.

@@ -160,7 +160,7 @@ class Trainer:
             targets=target_array(order.train, order.kind, order.labels),
             test_codes=encoded.test,
             test_targets=test_targets,
-            base=base and base.rows,
+            base=None if base is None else base.rows,
         )
         options = order.options
         result = await self._fit(

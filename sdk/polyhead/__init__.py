@@ -23,26 +23,28 @@ from ._errors import (
 )
 from ._examples import Example, Examples, Target
 from ._inputs import split_inputs
-from ._resources import Jobs, Tasks
-from ._retry import retry_delay
-from ._task_types import (
+from ._report_types import (
     Base,
     Calibration,
     CalibrationBin,
+    Confusion,
+    Coverage,
+    Interval,
+    LabelReport,
+    Report,
+    Seconds,
+)
+from ._resources import Jobs, Tasks
+from ._retry import retry_delay
+from ._task_types import (
     ChangedRow,
     ComparedVersion,
     Comparison,
-    Confusion,
-    Coverage,
     Head,
-    Interval,
     Job,
     JobError,
     Kind,
-    LabelReport,
     McNemar,
-    Report,
-    Seconds,
     Task,
     TaskVersion,
     VersionSettings,

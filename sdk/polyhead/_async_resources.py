@@ -7,13 +7,13 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
-from . import _requests
+from . import _task_requests
 from ._calls import Call
 from ._errors import NotFound
 from ._examples import Examples
 from ._jobs import Watch
 from ._progress import progress_bar
-from ._requests import KEEP, Keep
+from ._task_requests import KEEP, Keep
 from ._task_types import Comparison, Head, Job, Kind, Task, TaskVersion
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class AsyncJobs:
 
     async def list(self) -> builtins.list[Job]:
         """All the jobs that the service remembers."""
-        return await self._send(_requests.list_jobs())
+        return await self._send(_task_requests.list_jobs())
 
     async def get(self, id: str) -> Job:
         """One job as it is now.
@@ -43,7 +43,7 @@ class AsyncJobs:
         Raises:
             NotFound: There is none of this id.
         """
-        return await self._send(_requests.get_job(id))
+        return await self._send(_task_requests.get_job(id))
 
     async def wait(
         self,
@@ -88,7 +88,7 @@ class AsyncTasks:
 
     async def list(self) -> builtins.list[Task]:
         """All the tasks."""
-        return await self._send(_requests.list_tasks())
+        return await self._send(_task_requests.list_tasks())
 
     async def get(self, name: str) -> Task:
         """One task.
@@ -96,7 +96,7 @@ class AsyncTasks:
         Raises:
             NotFound: There is none of this name.
         """
-        return await self._send(_requests.get_task(name))
+        return await self._send(_task_requests.get_task(name))
 
     async def create(
         self,
@@ -116,7 +116,7 @@ class AsyncTasks:
         Raises:
             Conflict: It exists with another kind or other labels.
         """
-        return await self._send(_requests.create_task(name, kind, labels, description))
+        return await self._send(_task_requests.create_task(name, kind, labels, description))
 
     async def delete(self, name: str) -> None:
         """Delete a task and all its heads.
@@ -124,7 +124,7 @@ class AsyncTasks:
         Raises:
             NotFound: There is none of this name.
         """
-        await self._send(_requests.delete_task(name))
+        await self._send(_task_requests.delete_task(name))
 
     async def train(
         self,
@@ -181,7 +181,7 @@ class AsyncTasks:
             Conflict: The base has no stored rows.
             JobFailed: The training failed, when waited for.
         """
-        training = _requests.train(
+        training = _task_requests.train(
             name,
             examples,
             test_examples=test_examples,
@@ -208,7 +208,7 @@ class AsyncTasks:
         Raises:
             NotFound: There is no such task or version.
         """
-        return await self._send(_requests.get_version(name, version))
+        return await self._send(_task_requests.get_version(name, version))
 
     async def activate(self, name: str, version: int) -> TaskVersion:
         """Make a version the one that answers: a promotion, or a roll-back.
@@ -217,7 +217,7 @@ class AsyncTasks:
             NotFound: There is no such task or version.
             Conflict: It reads the codes of another encoder.
         """
-        return await self._send(_requests.activate_version(name, version))
+        return await self._send(_task_requests.activate_version(name, version))
 
     async def configure(
         self,
@@ -245,9 +245,8 @@ class AsyncTasks:
             NotFound: There is no such task or version.
             InvalidField: A setting that this kind of task does not have, or an unknown label.
         """
-        return await self._send(
-            _requests.configure_version(name, version, min_confidence, thresholds)
-        )
+        call = _task_requests.configure_version(name, version, min_confidence, thresholds)
+        return await self._send(call)
 
     async def compare(self, name: str, a: int, b: int) -> Comparison:
         """Two versions on the texts that one held out and neither was trained on.
@@ -261,4 +260,4 @@ class AsyncTasks:
             NotFound: There is no such task or version.
             Conflict: There are no such texts, or the versions read different encoders' codes.
         """
-        return await self._send(_requests.compare_versions(name, a, b))
+        return await self._send(_task_requests.compare_versions(name, a, b))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from ._parse import usage
 from ._read import Fields, as_bool, as_float, as_int, as_map, as_text, list_of, map_of
-from ._task_types import (
+from ._report_types import (
     Base,
     Calibration,
     CalibrationBin,
-    ChangedRow,
-    ComparedVersion,
-    Comparison,
     Confusion,
     Coverage,
     Interval,
-    Job,
-    JobError,
     LabelReport,
-    McNemar,
     Report,
     Seconds,
+)
+from ._task_types import (
+    ChangedRow,
+    ComparedVersion,
+    Comparison,
+    Job,
+    JobError,
+    McNemar,
     Task,
     TaskVersion,
     VersionSettings,

@@ -152,6 +152,11 @@ class FakeService:
                 return 202, job
             case "GET", ["tasks", name, "versions", number]:
                 return 200, self._version(name, int(number))
+            case "PATCH", ["tasks", name, "versions", number]:
+                settings = {"coverage": 0.8, "accuracy": 0.9, **body}
+                return 200, self._version(name, int(number)) | {"settings": settings}
+            case "POST", ["tasks", name, "versions", "compare"]:
+                return 200, comparison(name, body["a"], body["b"])
             case "POST", ["tasks", name, "versions", number, "activate"]:
                 self.tasks[name]["active_version"] = int(number)
                 return 200, self._version(name, int(number))
@@ -238,12 +243,45 @@ class FakeService:
         return job
 
 
+def comparison(task, a, b):
+    whole = {"version": b, "part": "examples", "row": 17, "truth": "x", "a": "y", "b": "x"}
+    several = {"version": a, "part": "test_examples", "row": 0}
+    several |= {"truth": ["x"], "a": [], "b": ["x", "y"]}
+    return {
+        "object": "task.comparison",
+        "task": task,
+        "a": {"version": a, "accuracy": 0.5, "mae": None},
+        "b": {"version": b, "accuracy": 0.75, "mae": None},
+        "rows": 4,
+        "excluded": 1,
+        "difference": {"mean": 0.25, "low": -0.25, "high": 0.75},
+        "mcnemar": {"only_a": 0, "only_b": 1, "p_value": 1.0},
+        "changed": [whole, several],
+        "changed_count": 2,
+    }
+
+
 def report():
     label = {"label": "a", "precision": 1, "recall": 0.5, "f1": 0.67, "support": 2}
     return {
         "kind": "single_label",
         "head": "linear",
         "accuracy": 0.75,
+        "accuracy_interval": [0.4, 0.9],
+        "gain_over_majority": {"mean": 0.25, "low": -0.1, "high": 0.6},
+        "thresholds": {"a": 0.3},
+        "coverage": [
+            {"min_confidence": 0.5, "coverage": 0.9, "accuracy": 0.8},
+            {"min_confidence": 0.95, "coverage": 0.0, "accuracy": None},
+        ],
+        "calibration": {
+            "method": "temperature",
+            "temperature": 1.5,
+            "ece_before": 0.2,
+            "ece_after": 0.1,
+            "bins": [{"from": 0.9, "to": 1.0, "count": 2, "confidence": 0.95, "accuracy": 0.5}],
+        },
+        "base": {"version": 1, "rows": 10, "replaced": 2},
         "macro_f1": 0.7,
         "majority_accuracy": 0.5,
         "mae": None,
