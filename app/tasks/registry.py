@@ -64,7 +64,9 @@ class TaskState:
     versions: MappingProxyType[int, HeadManifest]
     active: int | None
     head: Head | None
-    settings: MappingProxyType[int, VersionSettings] = MappingProxyType({})
+    settings: MappingProxyType[int, VersionSettings] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
     def version(self, number: int) -> HeadManifest:
         """The manifest of one version.

@@ -19,7 +19,7 @@ FOLDS = 5
 # Rows times outputs that are fitted on, over all folds: what keeps a search within some seconds.
 # Where all folds are over it fewer are run, each still fitted on four fifths of the rows, so that
 # what is learned about a prior or a temperature holds for the head that is fitted on all.
-BUDGET = 100_000
+BUDGET = 250_000
 
 Fitted = Callable[[Floats], Floats]
 Fit = Callable[[NDArray[np.bool_]], Sequence[Fitted]]
