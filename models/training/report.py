@@ -19,7 +19,7 @@ from sklearn.metrics import (
 from models.codes import Floats
 from models.comparison import paired_difference, wilson_interval
 from models.decision import coverage_table, right_answers, threshold_array
-from models.head_runtime import TaskKind
+from models.head_runtime import MULTI_LABEL_THRESHOLD, TaskKind
 from models.training.calibration import expected_calibration_error, reliability
 
 
@@ -118,8 +118,8 @@ def _multi_label(
     labels: Sequence[str],
     thresholds: Sequence[float] | None,
 ) -> dict[str, Any]:
-    used = threshold_array(thresholds, len(labels))
-    predicted = (scores > used).astype(targets.dtype)
+    used = thresholds or (MULTI_LABEL_THRESHOLD,) * len(labels)
+    predicted = (scores > threshold_array(used, len(labels))).astype(targets.dtype)
     # The baseline gives every text the most frequent set of labels.
     sets, counts = np.unique(train_targets, axis=0, return_counts=True)
     majority = sets[counts.argmax()]
@@ -128,7 +128,7 @@ def _multi_label(
         "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
         "right_by_majority": (targets == majority).all(axis=1),
         "per_class": _per_class(targets, predicted, np.arange(len(labels)), labels),
-        "thresholds": dict(zip(labels, used.astype(float).tolist(), strict=True)),
+        "thresholds": dict(zip(labels, used, strict=True)),
     }
 
 
