@@ -120,6 +120,7 @@ def logistic(
             cv=min(5, fewest),
             max_iter=1_000,
             l1_ratios=(0,),
+            scoring="accuracy",
             use_legacy_attributes=False,
         )
     model.fit(floats, train.targets)

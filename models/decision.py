@@ -39,7 +39,8 @@ def right_answers(
         right: NDArray[np.bool_] = scores.argmax(axis=1) == targets
         return right
     given = scores > threshold_array(thresholds, scores.shape[1])
-    return (given == targets.astype(bool)).all(axis=1)
+    whole: NDArray[np.bool_] = (given == targets.astype(bool)).all(axis=1)
+    return whole
 
 
 def coverage_at(

@@ -194,7 +194,9 @@ def _labels(state: TaskState) -> tuple[str, ...]:
 
 def _cuts(state: TaskState) -> Floats:
     manifest = state.active_manifest
-    thresholds = manifest and thresholds_of(manifest, state.settings_of(state.active or 0))
+    thresholds = None
+    if manifest is not None:
+        thresholds = thresholds_of(manifest, state.settings_of(state.active or 0))
     return threshold_array(thresholds, len(_labels(state)))
 
 

@@ -35,8 +35,8 @@ def fit_temperature(logits: Floats, targets: Floats, link: Link, expected: float
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.float32(np.exp(log_temperature))
-        from_expected = (log_temperature - np.log(expected)) / EXPECTED_SPREAD
-        return float(losses_of(scaled, targets, link).sum(dtype=np.float64)) + from_expected**2 / 2
+        away = float(log_temperature - np.log(expected)) / EXPECTED_SPREAD
+        return float(losses_of(scaled, targets, link).sum(dtype=np.float64)) + away * away / 2
 
     found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded")
     return float(np.exp(found.x))

@@ -128,8 +128,9 @@ class _Rows:
     ) -> Iterator[_Spread]:
         """The first `count` candidates (all), fitted on the rows of a mask."""
         x, matrix = self._x[rows], self._matrix[rows]
-        some, every = matrix.any(axis=0), matrix.all(axis=0)
-        usable = some & ~every
+        given = matrix.sum(axis=0)
+        every = given == len(matrix)
+        usable = (given > 0) & ~every
         constants = np.where(every, CONSTANT, -CONSTANT)
         if self._kind == "single_label":
             constants = np.full(len(usable), ABSENT)

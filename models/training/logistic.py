@@ -7,7 +7,7 @@ priors where each starts at the solution of the one before, and floats of 32 bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,7 +82,8 @@ def fit_path(
 
 def losses_of(logits: Floats, targets: Floats, link: Link) -> Floats:
     """Negative log likelihoods: `(n, 1)` for softmax, `(n, outputs)` for logistic."""
-    return _LOSSES[link](logits.copy(), targets)[0]
+    losses, _ = _LOSSES[link](logits.copy(), targets)
+    return losses
 
 
 def balanced_weights(targets: Floats, link: Link) -> Floats:
@@ -97,8 +98,9 @@ def balanced_weights(targets: Floats, link: Link) -> Floats:
         weights: Floats = (targets @ (len(targets) / (len(counts) * counts)))[:, None]
         return weights.astype(np.float32)
     without = np.maximum(len(targets) - counts, 1.0)
-    halves = np.where(targets > 0, len(targets) / (2 * counts), len(targets) / (2 * without))
-    return halves.astype(np.float32)
+    rows = np.float32(len(targets) / 2)
+    halves: Floats = np.where(targets > 0, rows / counts, rows / without)
+    return halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,16 @@ def _softmax_loss(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
     logits -= logits.max(axis=1, keepdims=True)
     powers = np.exp(logits)
     sums = powers.sum(axis=1, keepdims=True)
-    losses = np.log(sums) - (logits * targets).sum(axis=1, keepdims=True)
+    losses: Floats = np.log(sums) - (logits * targets).sum(axis=1, keepdims=True)
     return losses, powers / sums - targets
 
 
 def _logistic_loss(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    losses = np.logaddexp(0, logits) - logits * targets
+    losses: Floats = np.logaddexp(0, logits) - logits * targets
     return losses, 0.5 * (1.0 + np.tanh(0.5 * logits)) - targets
 
 
-_LOSSES = {"softmax": _softmax_loss, "logistic": _logistic_loss}
+_LOSSES: dict[Link, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
+    "softmax": _softmax_loss,
+    "logistic": _logistic_loss,
+}
