@@ -100,7 +100,13 @@ async def _api_parts(
         cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
     )
     jobs = JobStore(settings.data_dir / "jobs")
-    trainer = Trainer(registry, jobs, lookup, max_jobs=settings.max_jobs)
+    trainer = Trainer(
+        registry,
+        jobs,
+        lookup,
+        max_jobs=settings.max_jobs,
+        max_examples=settings.max_examples,
+    )
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(

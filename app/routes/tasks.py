@@ -119,12 +119,6 @@ async def train(task: Name, request: Request, services: Services) -> Job:
     else:
         body = await read_json(request, TrainRequest)
         order = await asyncio.to_thread(_order_from_json, state, body)
-    rows = len(order.train) + len(order.test or ())
-    if rows > services.settings.max_examples:
-        raise InvalidField(
-            f"examples: {rows} are over the limit of {services.settings.max_examples}",
-            param="examples",
-        )
     return await services.trainer.submit(order)
 
 

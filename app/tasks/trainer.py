@@ -43,6 +43,8 @@ CHUNK = 128
 CHUNKS_AT_ONCE = 2  # one on the device while the next is tokenized; the rest is for live traffic
 PATIENCE_S = 60.0  # how long a job waits for an overloaded or absent encoder
 SAVE_EVERY_S = 0.5
+# Rows times labels of a training: truth and outputs are tables of so many numbers, a few at a time.
+MAX_CELLS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,19 @@ class Trainer:
     """Runs training jobs, one at a time; others queue up to `max_jobs`."""
 
     def __init__(
-        self, registry: Registry, jobs: JobStore, lookup: Lookup, *, max_jobs: int
+        self,
+        registry: Registry,
+        jobs: JobStore,
+        lookup: Lookup,
+        *,
+        max_jobs: int,
+        max_examples: int,
     ) -> None:
         self._registry = registry
         self._jobs = jobs
         self._lookup = lookup
         self._max_jobs = max_jobs
+        self._max_examples = max_examples
         self._running: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._workers: ProcessPoolExecutor | None = None
@@ -76,12 +85,16 @@ class Trainer:
 
         Raises:
             Overloaded: too many are queued already.
+            InvalidField: too many rows, or too many for so many labels.
             NotFound: there is no such version as the base.
             Conflict: the base has no stored rows.
         """
+        self._check_size(order, 0)
         if len(self._running) >= self._max_jobs:
             raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
         base = await asyncio.to_thread(self._base, order)
+        if base is not None:
+            self._check_size(order, len(base.rows))
         job = await asyncio.to_thread(self._jobs.create, order.task)
         task = asyncio.create_task(self._run(job, order, base), name=job.id)
         self._running[job.id] = task
@@ -98,6 +111,22 @@ class Trainer:
             for process in list((self._workers._processes or {}).values()):
                 process.terminate()
             await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
+
+    def _check_size(self, order: TrainingOrder, of_base: int) -> None:
+        """Refuse what would not fit into memory, counting the rows of a base too."""
+        rows = len(order.train) + len(order.test or ()) + of_base
+        among = f", {of_base} of them of the base," if of_base else ""
+        if rows > self._max_examples:
+            raise InvalidField(
+                f"examples: {rows}{among} are over the limit of {self._max_examples}",
+                param="examples",
+            )
+        if rows * len(order.labels) > MAX_CELLS:
+            raise InvalidField(
+                f"examples: {rows}{among} with {len(order.labels)} labels are over the limit of "
+                f"{MAX_CELLS} rows times labels",
+                param="examples",
+            )
 
     def _base(self, order: TrainingOrder) -> _Base | None:
         version = order.options.base

@@ -134,9 +134,9 @@ def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingRe
         "calibration": calibration,
         "base": None if data.base is None else {"rows": len(data.base), "replaced": replaced},
         "hyperparameters": trained.hyperparameters,
-        "warnings": notes + _score_warnings(report, source) + trained.warnings,
         "fit_seconds": time.perf_counter() - started,
     }
+    report["warnings"] = notes + _score_warnings(report, len(train)) + trained.warnings
     return TrainingResult(trained.head, trained.kind, trained.thresholds, report, rows)
 
 
@@ -166,8 +166,8 @@ def gather_rows(data: TrainingData) -> tuple[ExampleRows, int]:
     return join_rows([part for part in parts if len(part)]), replaced
 
 
-def _score_warnings(report: dict[str, Any], source: str) -> list[str]:
-    if source == "none":
+def _score_warnings(report: dict[str, Any], trained: int) -> list[str]:
+    if report["test_source"] == "none":
         return ["no row could be tested: a label needs two different texts for that"]
     notes = []
     gain, interval = report["gain_over_majority"], report["accuracy_interval"]
@@ -177,9 +177,15 @@ def _score_warnings(report: dict[str, Any], source: str) -> list[str]:
             f"{interval[1]:.3f}), is not clearly better than always giving the most frequent "
             f"answer ({report['majority_accuracy']:.3f})"
         )
-    if source == "cross_validated":
+    if report["test_source"] == "cross_validated":
         notes.append(
             "too few rows to hold any out: the report is cross-validated, the head is fitted on all"
             + (", thresholds were chosen on the same rows" if report["thresholds"] else "")
         )
+        missing = trained - report["n_test"]
+        if missing:
+            notes.append(
+                f"{missing} rows are the only text of their label: they could not be tested, and "
+                "the score says nothing of those labels"
+            )
     return notes

@@ -108,8 +108,20 @@ def test_test_rows_that_are_nearly_trained_on(random_codes: Make, bits: int, sai
 def test_nearest_distances_are_the_smallest_of_all(
     random_codes: Make, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(module, "TILE", (7, 9))
     codes, others = random_codes(20, width * 8), random_codes(33, width * 8, seed=1)
     expected = [hamming(code[None], others).min() for code in codes]
     assert nearest_distance(codes, others).tolist() == expected
     assert nearest_distance(others[:4], others).tolist() == [0] * 4
+
+
+def test_many_rows_are_looked_at_in_part_and_all_over_the_file(
+    random_codes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NEAR_PAIRS", 500)
+    train, test = random_codes(50, 256), random_codes(40, 256, seed=1)
+    near = unpack_bits(train[:1]).astype(bool)
+    near[:, :2] ^= True
+    test[36] = np.packbits(near, axis=1)  # the last of ten rows at even distances
+    [note] = notes(train, np.arange(50.0), test, kind="regression")
+    assert note.startswith("1 of 10 test rows are nearly the same")

@@ -224,6 +224,15 @@ class TestFewRows:
         assert any("no row could be tested" in note for note in report["warnings"])
         json.dumps(report, allow_nan=False)
 
+    def test_labels_that_could_not_be_tested_are_not_passed_over(
+        self, random_codes: Callable[..., Codes]
+    ) -> None:
+        targets = np.array([0] * 8 + [1] * 8 + [2, 3])
+        data = TrainingData("single_label", list("abcd"), random_codes(18, 32), targets)
+        report = fit_and_evaluate(data, TrainingOptions()).report
+        assert (report["n_train"], report["n_test"]) == (18, 16)
+        assert any(note.startswith("2 rows are the only text") for note in report["warnings"])
+
     @pytest.mark.parametrize("rows", [2, 5])
     def test_a_regression_of_few_rows(self, random_codes: Callable[..., Codes], rows: int) -> None:
         data = TrainingData("regression", ["value"], random_codes(rows), np.arange(float(rows)))
