@@ -20,6 +20,7 @@ from app.tasks.jobs import JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
+from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -47,6 +48,7 @@ class ApiServices(EncoderServices):
     predictions: PredictionService
     jobs: JobStore
     trainer: Trainer
+    shadows: ShadowTraffic
 
 
 async def _services(request: Request) -> Any:

@@ -116,6 +116,10 @@ class CompareRequest(Request):
     b: VersionNumber
 
 
+class ShadowRequest(Request):
+    version: VersionNumber
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     total_tokens: int
@@ -179,6 +183,7 @@ class Task(BaseModel):
     description: str | None
     ready_made: bool
     active_version: int | None
+    shadow_version: int | None
     created_at: float
     versions: list[VersionSummary]
     card: dict[str, Any] | None = None
@@ -192,6 +197,13 @@ class TaskList(BaseModel):
 class TaskDeleted(BaseModel):
     object: Literal["task.deleted"] = "task.deleted"
     name: str
+    deleted: Literal[True] = True
+
+
+class VersionDeleted(BaseModel):
+    object: Literal["task.version.deleted"] = "task.version.deleted"
+    task: str
+    version: int
     deleted: Literal[True] = True
 
 
@@ -253,6 +265,46 @@ class Comparison(BaseModel):
     mcnemar: McNemar | None = Field(description="Exact, two-sided. Of a regression null.")
     changed: list[ChangedRow] = Field(description="At most 1,000.")
     changed_count: int
+
+
+class ShadowPair(BaseModel):
+    active: str | list[str] | None = Field(description="null where it was not sure.")
+    shadow: str | list[str] | None
+    count: int
+
+
+class ShadowExample(BaseModel):
+    """A text that the two answer differently, by its key: its text is not stored."""
+
+    key: str
+    active: str | list[str] | None
+    shadow: str | list[str] | None
+
+
+class Shadow(BaseModel):
+    object: Literal["task.shadow"] = "task.shadow"
+    task: str
+    version: int = Field(description="Answers beside the active one; nobody is shown its answers.")
+    active_version: int | None
+    since: float | None = Field(description="When the first text was compared; null: none was.")
+    texts: int = Field(
+        description="Compared by this process since it started or either version changed; "
+        "/metrics of all processes have them all."
+    )
+    dropped: int = Field(description="Not compared: more came than could be.")
+    disagreements: int | None = Field(description="Of a regression null.")
+    rate: float | None
+    interval: list[float] | None = Field(description="Of the rate, 95% (Wilson's).")
+    mean_difference: float | None = Field(description="Of a regression alone: shadow less active.")
+    mean_absolute_difference: float | None
+    pairs: list[ShadowPair] = Field(description="Of answers that differ; the 50 most frequent.")
+    examples: list[ShadowExample] = Field(description="The last 20 that differ.")
+
+
+class ShadowEnded(BaseModel):
+    object: Literal["task.shadow.ended"] = "task.shadow.ended"
+    task: str
+    ended: Literal[True] = True
 
 
 class ErrorBody(BaseModel):

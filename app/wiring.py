@@ -35,6 +35,7 @@ from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
+from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ async def _api_parts(
         max_jobs=settings.max_jobs,
         max_examples=settings.max_examples,
     )
+    shadows = ShadowTraffic(metrics)
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -117,12 +119,16 @@ async def _api_parts(
             encoder=encoder,
             registry=registry,
             lookup=lookup,
-            predictions=PredictionService(registry, lookup, encoder, metrics, settings.max_tasks),
+            predictions=PredictionService(
+                registry, lookup, encoder, metrics, shadows, settings.max_tasks
+            ),
             jobs=jobs,
             trainer=trainer,
+            shadows=shadows,
         )
     finally:
         watcher.cancel()
+        await shadows.close()
         await trainer.close()
 
 

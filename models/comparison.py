@@ -101,4 +101,5 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The share lies within; where it is 0 or 1 it is an end, but for rounding.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

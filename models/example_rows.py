@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from models.artifact import ArtifactError, read_tensors, write_durably
 from models.codes import Codes
+from models.head_runtime import TaskKind
 
 EXAMPLES = "examples.safetensors"
 TRAIN, TEST, FREE = 0, 1, 2  # sides; FREE until a split decides
@@ -95,8 +96,7 @@ def join_rows(parts: Sequence[ExampleRows]) -> ExampleRows:
 
 def save_rows(folder: Path, rows: ExampleRows) -> None:
     """Write rows into a version's folder, durably; whoever renames the folder syncs it."""
-    tensors = {name: np.ascontiguousarray(getattr(rows, name)) for name in _FIELDS}
-    write_durably(folder / EXAMPLES, save(tensors))
+    write_durably(folder / EXAMPLES, save(rows_as_tensors(rows)))
 
 
 def load_rows(folder: Path, bits: int) -> ExampleRows | None:
@@ -111,7 +111,24 @@ def load_rows(folder: Path, bits: int) -> ExampleRows | None:
     """
     if not (folder / EXAMPLES).exists():
         return None
-    tensors = read_tensors(folder / EXAMPLES)
+    return rows_of_tensors(read_tensors(folder / EXAMPLES), bits)
+
+
+def rows_as_tensors(rows: ExampleRows) -> dict[str, NDArray[Any]]:
+    """Rows as named arrays, to be stored."""
+    return {name: np.ascontiguousarray(getattr(rows, name)) for name in _FIELDS}
+
+
+def rows_of_tensors(tensors: dict[str, NDArray[Any]], bits: int) -> ExampleRows:
+    """Rows from named arrays.
+
+    Args:
+        tensors: as `rows_as_tensors` gives them.
+        bits: width of the codes.
+
+    Raises:
+        ArtifactError: something is missing, of another type, or does not belong to such codes.
+    """
     if set(tensors) != set(_FIELDS):
         raise ArtifactError(f"{EXAMPLES} cannot have the tensors {sorted(tensors)}")
     lengths = {len(value) if value.ndim else -1 for value in tensors.values()}
@@ -123,3 +140,26 @@ def load_rows(folder: Path, bits: int) -> ExampleRows | None:
     if not np.isin(tensors["side"], (TRAIN, TEST)).all():
         raise ArtifactError(f"{EXAMPLES} has a wrong side")
     return ExampleRows(**tensors)
+
+
+def check_rows_of(rows: ExampleRows, kind: TaskKind, labels: int) -> None:
+    """Check what came from elsewhere: that the rows' targets are those of such a task.
+
+    Raises:
+        ArtifactError: they are not, or a row's part or place cannot be.
+    """
+    targets = rows.targets
+    if kind == "regression":
+        fits = targets.dtype == np.float64 and targets.ndim == 1 and np.isfinite(targets).all()
+    elif kind == "single_label":
+        fits = targets.dtype == np.int64 and targets.ndim == 1 and _within(targets, labels)
+    else:
+        fits = targets.dtype == np.int64 and targets.shape[1:] == (labels,) and _within(targets, 2)
+    if not fits:
+        raise ArtifactError(f"the rows' targets are not those of a {kind} task of {labels} labels")
+    if not _within(rows.part, len(PARTS)) or (rows.row < 0).any() or (rows.version < 0).any():
+        raise ArtifactError("the rows' numbers cannot be")
+
+
+def _within(values: NDArray[Any], stop: int) -> bool:
+    return not len(values) or bool(values.min() >= 0 and values.max() < stop)

@@ -22,6 +22,7 @@ HeadChoice = Literal["auto", "linear", "mlp", "prototype"]  # auto: whichever su
 ClassWeight = Literal["balanced"] | None
 # A label is given where its probability is above, unless the version has thresholds of its own.
 MULTI_LABEL_THRESHOLD = 0.5
+LARGEST_OUTPUT = 1e30  # over it, sums could leave the range of 32-bit floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def head_from_tensors(tensors: dict[str, NDArray[Any]], bits: int, outputs: int)
         outputs: number of labels (1 for a regression).
 
     Raises:
-        ArtifactError: a tensor is missing, of the wrong shape or type, or not finite.
+        ArtifactError: a tensor is missing, of the wrong shape or type, not finite, or so large
+            that an output might not be.
     """
     names = set(tensors)
     if names not in ({"weight", "bias"}, {"weight", "bias", "hidden_weight", "hidden_bias"}):
@@ -89,8 +91,20 @@ def head_from_tensors(tensors: dict[str, NDArray[Any]], bits: int, outputs: int)
     for name, shape in expected.items():
         if floats[name].shape != shape:
             raise ArtifactError(f"{name} has shape {floats[name].shape}, expected {shape}")
+    largest = np.ones(bits)
+    if mlp:
+        largest = _largest(largest, floats["hidden_weight"], floats["hidden_bias"])
+    if not (_largest(largest, floats["weight"], floats["bias"]) <= LARGEST_OUTPUT).all():
+        raise ArtifactError(f"outputs could be over {LARGEST_OUTPUT:g}")
     linear = LinearHead(floats["weight"], floats["bias"])
     return MLPHead(floats["hidden_weight"], floats["hidden_bias"], linear) if mlp else linear
+
+
+def _largest(inputs: NDArray[np.float64], weight: Floats, bias: Floats) -> NDArray[np.float64]:
+    """What outputs (and partial sums over bits) cannot exceed, given that of the inputs."""
+    doubled = 2.0 * np.abs(weight.astype(np.float64))
+    sums: NDArray[np.float64] = inputs @ doubled + np.abs(bias.astype(np.float64))
+    return sums
 
 
 def fold_signs(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:

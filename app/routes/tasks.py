@@ -1,42 +1,33 @@
-"""/v1/tasks: tasks, their versions, training."""
+"""/v1/tasks: tasks, and training them."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from app.deps import Services, documented, json_body, read_json, requires
+from app.deps import Services, documented, json_body, read_json
 from app.errors import InvalidField
+from app.routes.paths import MANAGE, PREDICT, TaskName
 from app.schemas import (
-    TASK_NAME,
-    CompareRequest,
-    Comparison,
     Job,
-    SettingsRequest,
     Task,
     TaskDeleted,
     TaskList,
     TaskRequest,
     TrainOptions,
     TrainRequest,
-    Version,
 )
 from app.tasks import examples as reading
-from app.tasks.compare import Compared, compare_versions
-from app.tasks.describe import describe_task, describe_version
-from app.tasks.registry import Registry, TaskState
-from app.tasks.settings import changed_settings, measured
+from app.tasks.describe import describe_task
+from app.tasks.state import TaskState
 from app.tasks.trainer import TrainingOrder
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
-PREDICT, MANAGE = requires("predict"), requires("manage")
-Name = Annotated[str, Path(pattern=TASK_NAME)]
 COLUMNS = ("text_column", "label_column")
-Number = Annotated[int, Path(ge=1, le=999_999)]
 EXAMPLE: dict[str, Any] = {
     "examples": [
         {"text": "Where is my card?", "label": "card_arrival"},
@@ -67,7 +58,7 @@ async def list_tasks(services: Services) -> TaskList:
 
 
 @router.get("/tasks/{task}", dependencies=[PREDICT])
-async def get_task(task: Name, services: Services) -> Task:
+async def get_task(task: TaskName, services: Services) -> Task:
     """One task with its versions."""
     return describe_task(services.registry.snapshot.get(task))
 
@@ -80,7 +71,7 @@ async def get_task(task: Name, services: Services) -> Task:
     openapi_extra=documented(TaskRequest, {"kind": "single_label", "description": "Which team?"}),
 )
 async def put_task(
-    task: Name,
+    task: TaskName,
     body: Annotated[TaskRequest, Depends(json_body(TaskRequest))],
     services: Services,
 ) -> Response:
@@ -98,7 +89,7 @@ async def put_task(
 
 
 @router.delete("/tasks/{task}", dependencies=[MANAGE])
-async def delete_task(task: Name, services: Services) -> TaskDeleted:
+async def delete_task(task: TaskName, services: Services) -> TaskDeleted:
     """Delete a task with all its versions."""
     await asyncio.to_thread(services.registry.delete, task)
     return TaskDeleted(name=task)
@@ -110,7 +101,7 @@ async def delete_task(task: Name, services: Services) -> TaskDeleted:
     status_code=202,
     openapi_extra=TRAIN_BODY,
 )
-async def train(task: Name, request: Request, services: Services) -> Job:
+async def train(task: TaskName, request: Request, services: Services) -> Job:
     """Train a head from labelled texts: JSON, or multipart with a CSV or JSONL `file`."""
     await asyncio.to_thread(services.registry.refresh)
     state = services.registry.snapshot.get(task)
@@ -120,73 +111,6 @@ async def train(task: Name, request: Request, services: Services) -> Job:
         body = await read_json(request, TrainRequest)
         order = await asyncio.to_thread(_order_from_json, state, body)
     return await services.trainer.submit(order)
-
-
-@router.get("/tasks/{task}/versions/{version}", dependencies=[PREDICT])
-async def get_version(task: Name, version: Number, services: Services) -> Version:
-    """One head version with its report."""
-    await asyncio.to_thread(services.registry.refresh)
-    return describe_version(services.registry.snapshot.get(task), version)
-
-
-@router.post("/tasks/{task}/versions/{version}/activate", dependencies=[MANAGE])
-async def activate(task: Name, version: Number, services: Services) -> Version:
-    """Promote a version, or roll back to it."""
-    await asyncio.to_thread(services.registry.activate, task, version)
-    return describe_version(services.registry.snapshot.get(task), version)
-
-
-@router.patch(
-    "/tasks/{task}/versions/{version}",
-    dependencies=[MANAGE],
-    openapi_extra=documented(SettingsRequest, {"min_confidence": 0.7}),
-)
-async def configure(
-    task: Name,
-    version: Number,
-    body: Annotated[SettingsRequest, Depends(json_body(SettingsRequest))],
-    services: Services,
-) -> Version:
-    """Set from which confidence a version answers, or from which probability it gives a label."""
-    await asyncio.to_thread(_configure, services.registry, task, version, body)
-    return describe_version(services.registry.snapshot.get(task), version)
-
-
-@router.post(
-    "/tasks/{task}/versions/compare",
-    dependencies=[PREDICT],
-    openapi_extra=documented(CompareRequest, {"a": 1, "b": 2}),
-)
-async def compare(
-    task: Name,
-    body: Annotated[CompareRequest, Depends(json_body(CompareRequest))],
-    services: Services,
-) -> Comparison:
-    """Two versions on the held-out rows that neither was trained on."""
-    return await asyncio.to_thread(_compare, services.registry, task, body)
-
-
-def _configure(registry: Registry, task: str, version: int, body: SettingsRequest) -> None:
-    manifest = registry.version(task, version)
-    known = registry.snapshot.get(task).settings_of(version)
-    settings = changed_settings(manifest, known, body)
-    head, rows = registry.head(task, version), registry.rows(task, version)
-    registry.configure(task, version, measured(manifest, head, rows, settings))
-
-
-def _compare(registry: Registry, task: str, body: CompareRequest) -> Comparison:
-    def load(version: int) -> Compared:
-        manifest = registry.version(task, version)
-        settings = registry.snapshot.get(task).settings_of(version)
-        return Compared(
-            version,
-            manifest,
-            settings,
-            registry.head(task, version),
-            registry.rows(task, version),
-        )
-
-    return compare_versions(task, load(body.a), load(body.b))
 
 
 def _order_from_json(state: TaskState, body: TrainRequest) -> TrainingOrder:

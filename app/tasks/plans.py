@@ -7,15 +7,16 @@ kept with the snapshot (`plan_for`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Conflict
-from app.tasks.registry import Snapshot, TaskState
 from app.tasks.settings import thresholds_of
+from app.tasks.state import Snapshot, TaskState
 from models.codes import Floats, stack_codes
 from models.decision import threshold_array
 from models.head_runtime import HeadStack, TaskKind
@@ -38,12 +39,32 @@ class PlannedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedShadow:
+    """A task's version that answers beside the active one, unseen.
+
+    Attributes:
+        task: its name.
+        created_at: when the task was made: a new one of the same name is another.
+        active: the version that is compared with.
+        version: the shadow.
+        plan: answers this task alone, by the shadow.
+    """
+
+    task: str
+    created_at: float
+    active: int
+    version: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Heads of the asked tasks.
 
     Attributes:
         skipped: tasks left out of "all tasks", and why.
         floors: the confidence under which a task does not answer, of tasks that have one.
+        shadows: of the asked tasks that have one.
     """
 
     tasks: tuple[PlannedTask, ...]
@@ -53,6 +74,7 @@ class Plan:
     # When all tasks are single label: (name, version, label by column of the stack) of each.
     simple: tuple[tuple[str, int, Mapping[int, str]], ...] | None
     floors: tuple[tuple[str, float], ...] = ()
+    shadows: tuple[PlannedShadow, ...] = ()
 
     def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         """Predictions by task name, one dict a code."""
@@ -128,7 +150,7 @@ def plan_for(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, 
     key = (None if names is None else tuple(names), fingerprint)
     plan: Plan | None = snapshot.plans.get(key)
     if plan is None:
-        plan = _make(snapshot, names, fingerprint, bits)
+        plan = make_plan(snapshot, names, fingerprint, bits)
         if len(snapshot.plans) >= MAX_PLANS:
             snapshot.plans.pop(next(iter(snapshot.plans)), None)
         snapshot.plans[key] = plan
@@ -149,7 +171,20 @@ def obstacle(state: TaskState, fingerprint: str, bits: int) -> str | None:
     return None
 
 
-def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
+def plan_with(
+    snapshot: Snapshot, state: TaskState, others: Sequence[str], fingerprint: str, bits: int
+) -> Plan:
+    """A plan for a task as `state` has it, whichever version is active, and for other tasks.
+
+    Raises:
+        NotFound, Conflict: as `plan_for`.
+    """
+    tasks = MappingProxyType({**snapshot.tasks, state.name: state})
+    return make_plan(Snapshot(tasks), [state.name, *others], fingerprint, bits)
+
+
+def make_plan(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
+    """`plan_for` without looking for one that was made before."""
     if names is None:
         states = list(snapshot.tasks.values())
     else:
@@ -183,8 +218,23 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
             (task.name, task.version, dict(enumerate(task.labels, start=task.start)))
             for task in planned
         )
+    shadows = tuple(
+        shadow for state in usable if (shadow := _shadow(snapshot, state, fingerprint, bits))
+    )
     names = tuple(task.name for task in planned)
-    return Plan(planned, stack, tuple(skipped), names, simple, floors)
+    return Plan(planned, stack, tuple(skipped), names, simple, floors, shadows)
+
+
+def _shadow(
+    snapshot: Snapshot, state: TaskState, fingerprint: str, bits: int
+) -> PlannedShadow | None:
+    if state.shadow is None or state.active is None or state.shadow == state.active:
+        return None
+    seen = replace(state, active=state.shadow, head=state.shadow_head, shadow=None)
+    if obstacle(seen, fingerprint, bits) is not None:
+        return None  # it is for another encoder: nothing to compare
+    plan = plan_with(snapshot, seen, (), fingerprint, bits)
+    return PlannedShadow(state.name, state.created_at, state.active, state.shadow, plan)
 
 
 def _labels(state: TaskState) -> tuple[str, ...]:

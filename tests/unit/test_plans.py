@@ -13,7 +13,7 @@ import pytest
 from app.errors import Conflict, NotFound
 from app.schemas import VersionSettings
 from app.tasks.plans import DIGITS, MAX_PLANS, obstacle, plan_for
-from app.tasks.registry import Snapshot, TaskState
+from app.tasks.state import Snapshot, TaskState
 from models.codes import Codes
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, HeadStack, LinearHead, MLPHead, TaskKind

@@ -14,7 +14,8 @@ import pytest
 
 from app.errors import Conflict, InvalidField, NotFound
 from app.schemas import VersionSettings
-from app.tasks.registry import POINTER, SETTINGS, TASK_FILE, VERSIONS, Registry
+from app.tasks.registry import Registry
+from app.tasks.task_files import POINTER, SETTINGS, TASK_FILE, VERSIONS
 from models.artifact import MANIFEST
 from models.example_rows import EXAMPLES, TRAIN, ExampleRows
 from models.head_artifact import WEIGHTS, HeadManifest
