@@ -16,6 +16,7 @@ from app.encoding.protocol import TextEncoder
 from app.errors import BadRequest, Disconnected, from_validation
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tasks.backfill import Backfills
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
@@ -49,6 +50,7 @@ class ApiServices(EncoderServices):
     jobs: JobStore
     trainer: Trainer
     shadows: ShadowTraffic
+    backfills: Backfills
 
 
 async def _services(request: Request) -> Any:

@@ -20,6 +20,7 @@ from app.main_path import Handler, MainPath
 from app.metrics import Metrics
 from app.middleware import Envelope
 from app.routes import (
+    backfill,
     embeddings,
     encode,
     internal,
@@ -44,6 +45,7 @@ API_ROUTERS = (
     tasks.router,
     versions.router,
     shadow.router,
+    backfill.router,
     jobs.router,
     operations.open_router,
     operations.router,

@@ -120,6 +120,16 @@ class ShadowRequest(Request):
     version: VersionNumber
 
 
+class BackfillRequest(Request):
+    version: VersionNumber | None = Field(
+        None, description="Of the task, active or not; null: the active one."
+    )
+    tasks: list[StrictStr] | None = Field(
+        None, description="Other tasks that are answered in the same go, by their active versions."
+    )
+    scores: StrictBool = Field(False, description="Also give every label's probability.")
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     total_tokens: int

@@ -30,6 +30,7 @@ from app.encoding.protocol import TextEncoder
 from app.encoding.remote import RemoteEncoder
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
+from app.tasks.backfill import Backfills
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
@@ -109,6 +110,7 @@ async def _api_parts(
         max_examples=settings.max_examples,
     )
     shadows = ShadowTraffic(metrics)
+    predictions = PredictionService(registry, lookup, encoder, metrics, shadows, settings.max_tasks)
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -119,12 +121,11 @@ async def _api_parts(
             encoder=encoder,
             registry=registry,
             lookup=lookup,
-            predictions=PredictionService(
-                registry, lookup, encoder, metrics, shadows, settings.max_tasks
-            ),
+            predictions=predictions,
             jobs=jobs,
             trainer=trainer,
             shadows=shadows,
+            backfills=Backfills(cache, registry, predictions),
         )
     finally:
         watcher.cancel()

@@ -56,7 +56,7 @@ class PredictionService:
             plan = self._plan(request.tasks, looked.info.fingerprint, looked.info.bits)
         codes = [stored.code for stored in looked.codes]
         predictions = await self._heads.predict(plan, codes, request.scores)
-        self._count(plan, len(looked.codes), looked.encoded)
+        self.count(plan, len(looked.codes), looked.encoded)
         if plan.shadows:
             self.shadows.note(plan, looked.digests, codes, predictions)
         answer: dict[str, Any] = {
@@ -95,7 +95,8 @@ class PredictionService:
     def _plan(self, tasks: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
         return plan_for(self.registry.snapshot, tasks, fingerprint, bits)
 
-    def _count(self, plan: Plan, texts: int, encoded: int) -> None:
+    def count(self, plan: Plan, texts: int, encoded: int) -> None:
+        """Book answers to texts, of which `encoded` cost a pass."""
         self._answered[plan.names] += texts
         if len(self._answered) > MAX_SETS:
             self._count_tasks()
