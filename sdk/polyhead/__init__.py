@@ -64,13 +64,16 @@ from ._types import (
     Usage,
 )
 from ._version import __version__
+from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExample, ShadowPair
 
 __all__ = [
     "APIError",
+    "Answer",
     "AsyncClient",
     "AsyncJobs",
     "AsyncTasks",
     "AuthenticationError",
+    "Backfill",
     "BadRequest",
     "Base",
     "Calibration",
@@ -99,6 +102,7 @@ __all__ = [
     "McNemar",
     "Model",
     "NotFound",
+    "OutdatedHead",
     "Overloaded",
     "PermissionDenied",
     "PolyheadError",
@@ -112,6 +116,9 @@ __all__ = [
     "Seconds",
     "ServerError",
     "ServiceUnreachable",
+    "Shadow",
+    "ShadowExample",
+    "ShadowPair",
     "Skipped",
     "Target",
     "Task",

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 from . import _task_requests
-from ._calls import Call
 from ._errors import NotFound
 from ._examples import Examples
 from ._jobs import Watch
 from ._progress import progress_bar
-from ._task_requests import KEEP, Keep
-from ._task_types import Comparison, Head, Job, Kind, Task, TaskVersion
-
-T = TypeVar("T")
-
-
-class Send(Protocol):
-    """Sends one request, trying again where that may help."""
-
-    def __call__(self, call: Call[T]) -> T:
-        """The result, or a `PolyheadError`."""
+from ._task_types import Head, Job, Kind, Task
+from ._versions import Download, Send, TaskVersions
 
 
 class Jobs:
@@ -78,12 +68,12 @@ class Jobs:
         return job
 
 
-class Tasks:
+class Tasks(TaskVersions):
     """Named questions and their heads. Every method may raise a `PolyheadError`."""
 
-    def __init__(self, send: Send, jobs: Jobs) -> None:
+    def __init__(self, send: Send, download: Download, jobs: Jobs) -> None:
         """Made by the client."""
-        self._send = send
+        super().__init__(send, download)
         self._jobs = jobs
 
     def list(self) -> builtins.list[Task]:
@@ -201,63 +191,3 @@ class Tasks:
                 self.create(name, kind or training.kind)
         job = self._send(training.call)
         return self._jobs.wait(job) if wait else job
-
-    def version(self, name: str, version: int) -> TaskVersion:
-        """One head version with its report.
-
-        Raises:
-            NotFound: There is no such task or version.
-        """
-        return self._send(_task_requests.get_version(name, version))
-
-    def activate(self, name: str, version: int) -> TaskVersion:
-        """Make a version the one that answers: a promotion, or a roll-back.
-
-        Raises:
-            NotFound: There is no such task or version.
-            Conflict: It reads the codes of another encoder.
-        """
-        return self._send(_task_requests.activate_version(name, version))
-
-    def configure(
-        self,
-        name: str,
-        version: int,
-        *,
-        min_confidence: float | Keep | None = KEEP,
-        thresholds: Mapping[str, float] | Keep | None = KEEP,
-    ) -> TaskVersion:
-        """Change how a version answers. What is not given stays as it is.
-
-        Args:
-            name: The task.
-            version: The version.
-            min_confidence: Single label: where an answer's score is under it, its label is None
-                and `abstained` true; None always answers.
-            thresholds: Multi label: what the probability of a label must be above; labels that are
-                not named keep the trained ones, and all of them with None.
-
-        Returns:
-            The version: its `settings` say what they are worth on its held-out texts.
-
-        Raises:
-            ValueError: Nothing is given.
-            NotFound: There is no such task or version.
-            InvalidField: A setting that this kind of task does not have, or an unknown label.
-        """
-        call = _task_requests.configure_version(name, version, min_confidence, thresholds)
-        return self._send(call)
-
-    def compare(self, name: str, a: int, b: int) -> Comparison:
-        """Two versions on the texts that one held out and neither was trained on.
-
-        Args:
-            name: The task.
-            a: A version, such as the active one.
-            b: Another, such as its successor.
-
-        Raises:
-            NotFound: There is no such task or version.
-            Conflict: There are no such texts, or the versions read different encoders' codes.
-        """
-        return self._send(_task_requests.compare_versions(name, a, b))

@@ -154,6 +154,7 @@ def task(value: object, where: str = "answer") -> Task:
         created_at=fields.need("created_at", as_float),
         versions=fields.need("versions", list_of(_summary)),
         active_version=fields.maybe("active_version", as_int),
+        shadow_version=fields.maybe("shadow_version", as_int),
         description=fields.maybe("description", as_text),
         card=fields.maybe("card", as_map),
     )

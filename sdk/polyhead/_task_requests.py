@@ -6,17 +6,17 @@ Pure, but for reading a training file.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import _task_parse
 from ._calls import Call, Form, segment
 from ._examples import Examples, File, Rows, read_examples
 from ._inputs import check_list, check_text
-from ._task_types import Comparison, Head, Job, Kind, Task, TaskVersion
+from ._task_types import Head, Job, Kind, Task
 
 
-def _task_path(name: str, *rest: str) -> str:
+def task_path(name: str, *rest: str) -> str:
     return "/".join(("/v1/tasks", segment(name, "name"), *rest))
 
 
@@ -27,7 +27,7 @@ def list_tasks() -> Call[list[Task]]:
 
 def get_task(name: str) -> Call[Task]:
     """`GET /v1/tasks/{task}`."""
-    return Call("GET", _task_path(name), _task_parse.task)
+    return Call("GET", task_path(name), _task_parse.task)
 
 
 def create_task(
@@ -39,55 +39,12 @@ def create_task(
         "labels": None if labels is None else check_list(labels, "labels"),
         "description": None if description is None else check_text(description, "description"),
     }
-    return Call("PUT", _task_path(name), _task_parse.task, json=body)
+    return Call("PUT", task_path(name), _task_parse.task, json=body)
 
 
 def delete_task(name: str) -> Call[None]:
     """`DELETE /v1/tasks/{task}`: sent again after a lost answer, it would find nothing."""
-    return Call("DELETE", _task_path(name), _task_parse.deleted, retry="unsent")
-
-
-def get_version(name: str, version: int) -> Call[TaskVersion]:
-    """`GET /v1/tasks/{task}/versions/{n}`."""
-    path = _task_path(name, "versions", str(operator.index(version)))
-    return Call("GET", path, _task_parse.version)
-
-
-def activate_version(name: str, version: int) -> Call[TaskVersion]:
-    """`POST /v1/tasks/{task}/versions/{n}/activate`."""
-    path = _task_path(name, "versions", str(operator.index(version)), "activate")
-    return Call("POST", path, _task_parse.version)
-
-
-class Keep:
-    """Stands for a setting that stays as it is."""
-
-
-KEEP = Keep()
-
-
-def configure_version(
-    name: str,
-    version: int,
-    min_confidence: float | Keep | None,
-    thresholds: Mapping[str, float] | Keep | None,
-) -> Call[TaskVersion]:
-    """`PATCH /v1/tasks/{task}/versions/{n}`."""
-    body: dict[str, object] = {}
-    if not isinstance(min_confidence, Keep):
-        body["min_confidence"] = min_confidence
-    if not isinstance(thresholds, Keep):
-        body["thresholds"] = None if thresholds is None else dict(thresholds)
-    if not body:
-        raise ValueError("give min_confidence or thresholds")
-    path = _task_path(name, "versions", str(operator.index(version)))
-    return Call("PATCH", path, _task_parse.version, json=body)
-
-
-def compare_versions(name: str, a: int, b: int) -> Call[Comparison]:
-    """`POST /v1/tasks/{task}/versions/compare`."""
-    body = {"a": operator.index(a), "b": operator.index(b)}
-    return Call("POST", _task_path(name, "versions", "compare"), _task_parse.comparison, json=body)
+    return Call("DELETE", task_path(name), _task_parse.deleted, retry="unsent")
 
 
 def get_job(id: str) -> Call[Job]:
@@ -136,7 +93,7 @@ def train(
         data = read_examples(examples, "examples", **columns)
     if test_examples is not None:
         test = read_examples(test_examples, "test_examples", **columns)
-    path = _task_path(name, "versions")
+    path = task_path(name, "versions")
     options: dict[str, object] = {
         "head": head,
         "activate": activate,

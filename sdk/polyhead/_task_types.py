@@ -41,6 +41,7 @@ class Task:
         created_at: Unix seconds.
         versions: The trained heads, oldest first.
         active_version: The one that answers, or None.
+        shadow_version: The one that answers beside it, unseen, or None.
         description: What is asked, for people.
         card: What is known of a ready-made task, as the service gives it.
     """
@@ -52,6 +53,7 @@ class Task:
     created_at: float
     versions: tuple[VersionSummary, ...]
     active_version: int | None = None
+    shadow_version: int | None = None
     description: str | None = None
     card: Mapping[str, Any] | None = None
 
