@@ -277,6 +277,21 @@ class Comparison(BaseModel):
     changed_count: int
 
 
+class OutdatedHead(BaseModel):
+    task: str
+    version: int = Field(description="The active one.")
+    kind: TaskKind
+    encoder: str = Field(description="Whose codes it reads.")
+    ready_made: bool
+    options: dict[str, Any] = Field(description="What it was trained with, as far as is known.")
+
+
+class Retraining(BaseModel):
+    object: Literal["list"] = "list"
+    encoder: str = Field(description="The running one.")
+    data: list[OutdatedHead]
+
+
 class ShadowPair(BaseModel):
     active: str | list[str] | None = Field(description="null where it was not sure.")
     shadow: str | list[str] | None

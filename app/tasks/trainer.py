@@ -203,6 +203,9 @@ class Trainer:
             report["base"]["version"] = base.version
         report["seconds"] = {"encode": encode_s, "fit": report.pop("fit_seconds")}
         report["usage"] = encoded.usage
+        report["options"] = options.model_dump(
+            include={"head", "test_fraction", "seed", "class_weight"}
+        )
         job.stage, job.progress = "saving", 0.95
         await asyncio.to_thread(self._jobs.save, job)
         job.version = await asyncio.to_thread(self._store, order, encoded.info, result)

@@ -32,6 +32,7 @@ EXPECTED = {
     ("delete", "/v1/tasks/{task}/shadow"),
     ("post", "/v1/tasks/{task}/versions/{version}/activate"),
     ("post", "/v1/tasks/{task}/versions/compare"),
+    ("get", "/v1/retraining"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{job_id}"),
     ("get", "/v1/stats"),
