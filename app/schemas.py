@@ -96,6 +96,10 @@ class TrainRequest(TrainOptions):
     test_examples: list[Example] | None = Field(None, min_length=1)
 
 
+class EvaluateRequest(Request):
+    examples: list[Example] = Field(min_length=1)
+
+
 class SettingsRequest(Request):
     """Fields that are left out stay as they are; null goes back to the default."""
 

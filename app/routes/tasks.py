@@ -1,4 +1,4 @@
-"""/v1/tasks: tasks, and training them."""
+"""/v1/tasks: tasks, training them, and testing what was trained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from app.deps import Services, documented, json_body, read_json
 from app.errors import InvalidField
-from app.routes.paths import MANAGE, PREDICT, TaskName
+from app.routes.paths import MANAGE, PREDICT, TaskName, VersionNumber
 from app.schemas import (
+    EvaluateRequest,
     Job,
     Task,
     TaskDeleted,
@@ -23,8 +24,10 @@ from app.schemas import (
 )
 from app.tasks import examples as reading
 from app.tasks.describe import describe_task
+from app.tasks.settings import thresholds_of
 from app.tasks.state import TaskState
-from app.tasks.trainer import TrainingOrder
+from app.tasks.trainer import EvaluationOrder, TrainingOrder
+from models.head_runtime import TaskKind
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 COLUMNS = ("text_column", "label_column")
@@ -46,6 +49,19 @@ TRAIN_BODY["requestBody"]["content"]["multipart/form-data"] = {
             "text_column": {"type": "string", "default": "text"},
             "label_column": {"type": "string", "default": "label"},
             **TrainOptions.model_json_schema()["properties"],
+        },
+    }
+}
+
+EVALUATE_BODY = documented(EvaluateRequest, {"examples": EXAMPLE["examples"]})
+EVALUATE_BODY["requestBody"]["content"]["multipart/form-data"] = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "CSV or JSONL."},
+            "text_column": {"type": "string", "default": "text"},
+            "label_column": {"type": "string", "default": "label"},
         },
     }
 }
@@ -105,12 +121,54 @@ async def train(task: TaskName, request: Request, services: Services) -> Job:
     """Train a head from labelled texts: JSON, or multipart with a CSV or JSONL `file`."""
     await asyncio.to_thread(services.registry.refresh)
     state = services.registry.snapshot.get(task)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if _is_upload(request):
         order = await _order_from_upload(state, request)
     else:
         body = await read_json(request, TrainRequest)
         order = await asyncio.to_thread(_order_from_json, state, body)
     return await services.trainer.submit(order)
+
+
+@router.post(
+    "/tasks/{task}/versions/{version}/evaluate",
+    dependencies=[MANAGE],
+    status_code=202,
+    openapi_extra=EVALUATE_BODY,
+)
+async def evaluate(
+    task: TaskName, version: VersionNumber, request: Request, services: Services
+) -> Job:
+    """Test a version on labelled texts; the job ends with a report. Nothing is stored."""
+    manifest = await asyncio.to_thread(services.registry.version, task, version)
+    settings = services.registry.snapshot.get(task).settings_of(version)
+    kind = manifest.kind
+    if _is_upload(request):
+        examples = await _examples_from_upload(kind, request)
+    else:
+        body = await read_json(request, EvaluateRequest)
+        examples = await asyncio.to_thread(reading.from_json, body.examples, kind)
+    reading.label_names(examples, kind, manifest.labels)
+    order = EvaluationOrder(task, version, manifest, thresholds_of(manifest, settings), examples)
+    return await services.trainer.submit_evaluation(order)
+
+
+def _is_upload(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
+
+
+async def _examples_from_upload(kind: TaskKind, request: Request) -> reading.Examples:
+    async with request.form(max_files=1, max_fields=4) as form:
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        columns = {name: fields.pop(name, name.removesuffix("_column")) for name in COLUMNS}
+        if fields:
+            raise InvalidField(f"{next(iter(fields))[:80]}: no such field")
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
+            raise InvalidField("file: a CSV or JSONL file is needed", param="file")
+        data, name = await part.read(), part.filename or ""
+    return await asyncio.to_thread(
+        lambda: reading.from_upload(data, name, kind, name="file", **columns)
+    )
 
 
 def _order_from_json(state: TaskState, body: TrainRequest) -> TrainingOrder:

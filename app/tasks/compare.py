@@ -40,12 +40,15 @@ def compare_versions(task: str, a: Compared, b: Compared) -> Comparison:
     """Both versions on the rows that are new to both.
 
     Raises:
-        Conflict: the two read codes of different encoders, or there are no such rows.
+        Conflict: the two read codes of different encoders, have other labels, or there are no
+            such rows.
     """
     if next(iter(a.manifest.encoders), "") != next(iter(b.manifest.encoders), ""):
         raise Conflict(
             f"versions {a.version} and {b.version} are for different encoders", param="b"
         )
+    if a.manifest.labels != b.manifest.labels:
+        raise Conflict(f"versions {a.version} and {b.version} have other labels", param="b")
     rows, excluded = rows_new_to_both(a, b)
     if rows is None:
         raise Conflict(

@@ -191,3 +191,36 @@ class Tasks(TaskVersions):
                 self.create(name, kind or training.kind)
         job = self._send(training.call)
         return self._jobs.wait(job) if wait else job
+
+    def evaluate(
+        self,
+        name: str,
+        version: int,
+        examples: Examples,
+        *,
+        wait: bool = False,
+        text_column: str = "text",
+        label_column: str = "label",
+    ) -> Job:
+        """Test a version on labelled texts. Nothing is stored but the job with its report.
+
+        Args:
+            name: The task.
+            version: The version, active or not.
+            examples: As for `train`.
+            wait: Return when it has ended, showing a bar when stderr is a terminal.
+            text_column: Where CSV files and dicts hold the text.
+            label_column: Where CSV files and dicts hold the label.
+
+        Returns:
+            The job: just queued, or succeeded when waited for, with a `report`.
+
+        Raises:
+            OSError: The file cannot be read.
+            NotFound: There is no such task or version.
+            InvalidField: An example has a label that the version does not know.
+            JobFailed: It failed, when waited for.
+        """
+        call = _task_requests.evaluate(name, version, examples, text_column, label_column)
+        job = self._send(call)
+        return self._jobs.wait(job) if wait else job

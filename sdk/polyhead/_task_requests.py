@@ -124,3 +124,19 @@ def train(
         raise ValueError("examples and test_examples must both be files or both be rows")
     given_rows = data or test
     return Training(call, given_rows.kind if given_rows else "single_label")
+
+
+def evaluate(
+    name: str, version: int, examples: Examples, text_column: str, label_column: str
+) -> Call[Job]:
+    """`POST /v1/tasks/{task}/versions/{n}/evaluate`."""
+    columns = {
+        "text_column": check_text(text_column, "text_column"),
+        "label_column": check_text(label_column, "label_column"),
+    }
+    data = read_examples(examples, "examples", **columns)
+    path = task_path(name, "versions", str(operator.index(version)), "evaluate")
+    if isinstance(data, File):
+        form = Form(columns, {"file": (f"examples{data.suffix}", data.content)})
+        return Call("POST", path, _task_parse.job, form=form, retry="unsent")
+    return Call("POST", path, _task_parse.job, json={"examples": data.rows}, retry="unsent")

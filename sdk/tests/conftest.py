@@ -156,7 +156,7 @@ class FakeService:
             case "DELETE", ["tasks", name]:
                 del self.tasks[name]
                 return 200, {"object": "task.deleted", "name": name, "deleted": True}
-            case "POST", ["tasks", name, "versions"]:
+            case "POST", ["tasks", name, "versions", _, "evaluate"] | ["tasks", name, "versions"]:
                 job = self._job(name)
                 self.jobs[job["id"]] = job
                 return 202, job

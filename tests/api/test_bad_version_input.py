@@ -47,6 +47,7 @@ ROUTES = [
     ("POST", "versions/compare"),
     ("POST", "versions/import"),
     ("POST", "versions"),
+    ("POST", "versions/1/evaluate"),
     ("PUT", "shadow"),
     ("POST", "backfill"),
 ]

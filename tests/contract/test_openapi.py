@@ -26,6 +26,7 @@ EXPECTED = {
     ("delete", "/v1/tasks/{task}/versions/{version}"),
     ("get", "/v1/tasks/{task}/versions/{version}/export"),
     ("post", "/v1/tasks/{task}/versions/import"),
+    ("post", "/v1/tasks/{task}/versions/{version}/evaluate"),
     ("post", "/v1/tasks/{task}/backfill"),
     ("put", "/v1/tasks/{task}/shadow"),
     ("get", "/v1/tasks/{task}/shadow"),
