@@ -79,8 +79,8 @@ def test_a_file_and_other_kinds(service: ServiceProcess) -> None:
     report = wait(service, job)["report"]
     assert report["mae"] >= 0
     assert report["calibration"] is None
-    for task in (several, number):  # other tests ask all tasks and expect single labels
-        service.http.delete(f"/v1/tasks/{task}")
+    for made in (several, number):  # other tests ask all tasks and expect single labels
+        service.http.delete(f"/v1/tasks/{made}")
 
 
 def test_what_cannot_be_tested_is_refused(service: ServiceProcess, task: str) -> None:
