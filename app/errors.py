@@ -10,7 +10,8 @@ ApiError
 ├── InvalidField        422   a field that cannot be used; the message names it
 ├── Overloaded          429   refused before queueing; `Retry-After`
 ├── Disconnected        499   the caller hung up; seen in logs and metrics alone
-└── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
+├── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
+└── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
 
 One place maps them to answers: `install_error_handlers`. Messages never repeat a text or a key.
 """
@@ -98,6 +99,10 @@ class Disconnected(ApiError):
 
 class EncoderUnavailable(ApiError):
     status, type, default_code = 503, "unavailable_error", "encoder_unavailable"
+
+
+class CacheUnavailable(ApiError):
+    status, type, default_code = 503, "unavailable_error", "cache_unavailable"
 
 
 def error_response(error: ApiError) -> Response:
