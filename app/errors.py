@@ -11,7 +11,8 @@ ApiError
 ├── Overloaded          429   refused before queueing; `Retry-After`
 ├── Disconnected        499   the caller hung up; seen in logs and metrics alone
 ├── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
-└── StorageUnavailable  503   the data directory takes no more; `Retry-After`
+├── StorageUnavailable  503   the data directory takes no more; `Retry-After`
+└── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
 
 One place maps them to answers: `install_error_handlers`. Messages never repeat a text or a key.
 """
@@ -101,6 +102,10 @@ class Disconnected(ApiError):
 
 class EncoderUnavailable(ApiError):
     status, type, default_code = 503, "unavailable_error", "encoder_unavailable"
+
+
+class CacheUnavailable(ApiError):
+    status, type, default_code = 503, "unavailable_error", "cache_unavailable"
 
 
 class StorageUnavailable(ApiError):

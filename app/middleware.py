@@ -26,7 +26,7 @@ class Envelope:
         app: what is wrapped.
         metrics: where requests are counted.
         max_body_bytes: bodies over this are refused while they are read, uploads excepted.
-        max_upload_bytes: the limit of multipart bodies and of training requests.
+        max_upload_bytes: the limit of labelled texts and of imported heads.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class Envelope:
 
     def _limit(self, scope: Scope) -> int:
         path: str = scope["path"]
-        is_training = path.startswith("/v1/tasks/") and path.endswith("/versions")
+        of_versions = ("/versions", "/versions/import", "/evaluate")
+        is_upload = path.startswith("/v1/tasks/") and path.endswith(of_versions)
         is_internal = path.startswith("/internal/")
-        return self._max_upload_bytes if is_training or is_internal else self._max_body_bytes
+        return self._max_upload_bytes if is_upload or is_internal else self._max_body_bytes
 
     def _record(self, scope: Scope, status: int, seconds: float, request_id: bytes) -> None:
         # The route's pattern, never the path: paths are the caller's and without number.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,14 @@ logger = logging.getLogger(__name__)
 MAX_SHARED_DIGESTS = 2048
 # Of gets; writes are few. Together fewer than the connections of a pool, which would refuse.
 MAX_ROUND_TRIPS = 128
+# Nobody waits for a scan by the millisecond: it survives a restart of the server.
+SCAN_ATTEMPTS = 6
+SCAN_WAIT_S = 0.25
 QUIET_S = 60.0  # between warnings of errors that a server answers with
+
+
+class CacheGone(Exception):
+    """The server that holds the codes does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,41 @@ class CodeCache:
             await self._put(self._store, fingerprint, codes)
         elif self._breaker.allows(time.monotonic()):  # nobody waits for a trial
             self._in_background(self._put(self._store, fingerprint, codes))
+
+    async def stored(self, fingerprint: str, code_bytes: int) -> AsyncIterator[dict[bytes, bytes]]:
+        """All codes of an encoder that the server holds, by digest, in pages.
+
+        A code that is there all the while comes at least once, perhaps twice.
+
+        Args:
+            fingerprint: of the encoder.
+            code_bytes: width of its codes; anything of another width is left out.
+
+        Raises:
+            CacheGone: the server does not answer.
+        """
+        if self._store is None:
+            raise CacheGone("there is no server that holds codes")
+        position, failures = "", 0
+        while True:
+            try:
+                async for page in self._store.scan(fingerprint, position):
+                    found = decode_values(fingerprint, code_bytes, page.values.items())
+                    yield {
+                        digest: stored.code
+                        for digest, stored in zip(page.values, found, strict=True)
+                        if stored is not None
+                    }
+                    position, failures = page.position, 0
+                return
+            except ServerError as error:
+                self._metrics.cache_errors.labels("scan").inc()
+                failures += 1
+                if failures >= SCAN_ATTEMPTS:
+                    raise CacheGone(
+                        f"the server that holds codes does not answer ({type(error).__name__})"
+                    ) from error
+                await asyncio.sleep(SCAN_WAIT_S * failures)
 
     async def ping(self) -> bool:
         """Ask the server itself, whatever the breaker says (for /ready and /v1/stats)."""

@@ -20,21 +20,29 @@ async def scan_keys(
     A position holds for the very servers that it was made with. After a restart or a failover,
     when cursors mean something else, it starts from the beginning.
     """
-    shards = await server.shards()
-    topology = await _topology(server, shards)
-    known, _, rest = position.partition(":")
-    number, _, cursor = rest.partition(":") if known == topology else ("0", "", "0")
     pattern = b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in prefix)
-    for place in range(int(number), len(shards)):
-        while True:
-            command = pack(b"SCAN", cursor.encode(), b"MATCH", pattern + b"*", b"COUNT", SCAN_COUNT)
-            [reply] = await server.send_to(shards[place], [command])
-            raise_first([reply])
-            cursor = reply[0].decode()
-            after = f"{place}:{cursor}" if cursor != "0" else f"{place + 1}:0"
-            yield reply[1], f"{topology}:{after}"
-            if cursor == "0":
-                break
+    topology = await _topology(server, await server.shards())
+    while True:
+        shards = await server.shards()
+        known, _, rest = position.partition(":")
+        number, _, cursor = rest.partition(":") if known == topology else ("0", "", "0")
+        for place in range(int(number), len(shards)):
+            while True:
+                command = pack(
+                    b"SCAN", cursor.encode(), b"MATCH", pattern + b"*", b"COUNT", SCAN_COUNT
+                )
+                [reply] = await server.send_to(shards[place], [command])
+                raise_first([reply])
+                cursor = reply[0].decode()
+                after = f"{place}:{cursor}" if cursor != "0" else f"{place + 1}:0"
+                yield reply[1], f"{topology}:{after}"
+                if cursor == "0":
+                    break
+        # A server that was started again meanwhile: its cursors led past keys.
+        now = await _topology(server, await server.shards())
+        if now == topology:
+            return
+        topology, position = now, ""
 
 
 async def unlink(server: Server, prefix: bytes) -> int:

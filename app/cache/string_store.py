@@ -83,6 +83,11 @@ class StringStore:
         await self._server.close()
 
 
+def server_key(fingerprint: str, digest: bytes) -> bytes:
+    """Where the value of a digest is."""
+    return _head(fingerprint) + digest
+
+
 def _mget(head: bytes, digests: Sequence[bytes]) -> Command:
     """One command for all, by one join: a reply of many values is far cheaper than many replies."""
     between = b"\r\n$24\r\n" + head
