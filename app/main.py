@@ -69,7 +69,7 @@ ERRORS = {
     413: "Body or text too large.",
     422: "A field that cannot be used.",
     429: "Overloaded: nothing was queued.",
-    503: "The encoder is unavailable.",
+    503: "The encoder is unavailable, or nothing can be stored.",
 }
 
 
