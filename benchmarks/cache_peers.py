@@ -149,7 +149,7 @@ class LangChain:
 
         self._model = model = _Model()
 
-        class Adapter(Embeddings):
+        class Adapter(Embeddings):  # type: ignore[misc, unused-ignore]
             def embed_documents(self, texts: list[str]) -> list[list[float]]:
                 return model.embed(texts)
 
