@@ -116,6 +116,12 @@ class PolyheadEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OverTe
                 return np.array(vectors.items, dtype=np.float32)
         return _features(codes, self.output)
 
+    def __sklearn_tags__(self) -> Any:
+        """The features' type does not hang on the input's."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
     @property
     def _n_features_out(self) -> int:
         return int(self.n_bits_)
@@ -257,5 +263,6 @@ class PolyheadClassifier(ClassifierMixin, _OverTexts):  # type: ignore[misc]
         Raises:
             As `predict_proba`.
         """
-        best: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return best
+        best = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
