@@ -193,7 +193,7 @@ def test_ctrl_c_says_how_to_go_on(gate: Gate, tmp_path: Path, service: ServicePr
     source = table(500)
     pq.write_table(source, tmp_path / "in.parquet")
     status, said = stop_in_the_middle(gate, tmp_path, signal.SIGINT, 2)
-    assert status == -signal.SIGINT
+    assert status == -signal.SIGINT, said
     assert b"Traceback" not in said
     assert b"the same command goes on" in said
     process = start(gate, tmp_path, "--part-rows", "100")
