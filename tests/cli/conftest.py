@@ -17,6 +17,13 @@ import pytest
 from tests.conftest import ROOT, ServiceProcess
 
 COMMAND = [sys.executable, "-m", "polyhead"]
+# What runs in the background of a shell ignores Ctrl-C, and so do its children, tests included.
+LISTENING = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from polyhead.__main__ import main; main()",
+]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from polyhead import Client
 
-from tests.cli.conftest import COMMAND, Polyhead, environment
+from tests.cli.conftest import COMMAND, LISTENING, Polyhead, environment
 from tests.conftest import ServiceProcess
 
 
@@ -133,7 +133,7 @@ def test_a_reader_that_leaves_is_no_traceback(service: ServiceProcess, tmp_path:
 
 def test_ctrl_c_ends_it_as_shells_expect(service: ServiceProcess, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "predict", "-t", "sentiment"],
+        [*LISTENING, "predict", "-t", "sentiment"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

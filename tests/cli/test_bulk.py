@@ -20,7 +20,7 @@ pa = pytest.importorskip("pyarrow", reason="bulk needs pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
 from polyhead import Client  # noqa: E402
 
-from tests.cli.conftest import COMMAND, Polyhead, environment  # noqa: E402
+from tests.cli.conftest import COMMAND, LISTENING, Polyhead, environment  # noqa: E402
 from tests.conftest import ServiceProcess  # noqa: E402
 
 TASKS = ("-t", "sentiment,abuse")
@@ -99,7 +99,7 @@ def table(rows: int, bad: dict[int, Any] | None = None) -> Any:
 
 def start(gate: Gate, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*COMMAND, "bulk", "in.parquet", "out.parquet", *TASKS, *arguments],
+        [*LISTENING, "bulk", "in.parquet", "out.parquet", *TASKS, *arguments],
         env=environment(folder, POLYHEAD_URL=gate.url),
         cwd=folder,
         stdout=subprocess.PIPE,
