@@ -35,7 +35,8 @@ def columns_of(tasks: Mapping[str, str], prefix: str = "") -> list[Column]:
         prefix: Stands before every name.
 
     Raises:
-        ValueError: Two columns would have the same name, as with tasks `a` and `a_score`.
+        ValueError: Two columns would have the same name, as with tasks `a` and `a_score`, or one
+            that of the column of errors.
     """
     types: dict[str, ColumnType] = {"multi_label": "strings", "regression": "number"}
     columns = []
@@ -43,10 +44,15 @@ def columns_of(tasks: Mapping[str, str], prefix: str = "") -> list[Column]:
         columns.append(Column(f"{prefix}{task}", types.get(kind, "string")))
         if kind == "single_label":
             columns.append(Column(f"{prefix}{task}_score", "number"))
-    names = [column.name for column in columns]
+    names = [*(column.name for column in columns), error_column(prefix)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two columns would be called {min(twice)!r}: ask the tasks apart")
     return columns
+
+
+def error_column(prefix: str = "") -> str:
+    """The name of the column that says why a row has no answer."""
+    return f"{prefix}error"
 
 
 def cells_of(

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from ._client import Client
-from ._columns import Cell, cells_of, columns_of
+from ._columns import Cell, cells_of, columns_of, error_column
 from ._each import Bad, answer_each
 from ._text_columns import library_of, values_of
 
@@ -74,7 +74,7 @@ def predict_column(
         one.name: (one.type, [row[place] for row in rows]) for place, one in enumerate(columns)
     }
     errors: list[Cell] = [one.reason if isinstance(one, Bad) else None for one in answers]
-    found[f"{prefix}error"] = ("string", errors)
+    found[error_column(prefix)] = ("string", errors)
     return _pandas(found, column) if library == "pandas" else _polars(found)
 
 

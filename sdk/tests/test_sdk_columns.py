@@ -30,6 +30,8 @@ def test_columns_of_each_kind():
     assert cells_of(KINDS, None) == [None] * 4
     with pytest.raises(ValueError, match="'a_score'"):
         columns_of({"a": "single_label", "a_score": "regression"})
+    with pytest.raises(ValueError, match="'error'"):
+        columns_of({"error": "single_label"})
 
 
 class Service:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._client import Client
-from .._columns import cells_of, columns_of
+from .._columns import cells_of, columns_of, error_column
 from .._each import Bad, answer_each
 from .._errors import Conflict
 from .._types import Predictions, Result
@@ -107,7 +107,7 @@ class Run:
         self._parts = parts
         self._heads = heads
         self._text_column = text_column
-        self._error_column = f"{prefix}error"
+        self._error_column = error_column(prefix)
         self._truncate = truncate
         self._concurrency = concurrency
         self._columns = columns_of(heads.kinds, prefix)
