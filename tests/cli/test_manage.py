@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from polyhead import Client
 
 from tests.api.test_tasks import rows
-from tests.cli.conftest import Polyhead
+from tests.cli.conftest import Polyhead, environment
 from tests.conftest import ROOT, ServiceProcess
 
 
@@ -169,10 +171,33 @@ def test_login_keeps_the_key_to_its_owner_and_its_service(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(polyhead: Polyhead, shell: str) -> None:
-    shown = polyhead(f"--show-completion={shell}", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    if shown.status != 0:  # this typer takes the shell from who runs it alone
-        pytest.skip("the shell is detected")
+    shown = polyhead(_POLYHEAD_COMPLETE=f"source_{shell}")
+    assert shown.status == 0
     assert "polyhead" in shown.out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_with_the_script(
+    polyhead: Polyhead, service: ServiceProcess, tmp_path: Path
+) -> None:
+    folder = Path(sys.executable).parent
+    if not (folder / "polyhead").exists():
+        pytest.skip("the command is not installed beside this Python")
+    script = tmp_path / "completion.sh"
+    script.write_text(polyhead(_POLYHEAD_COMPLETE="source_bash").out)
+    code = (
+        f"source {script}; COMP_WORDS=(polyhead versions sentim); COMP_CWORD=2; "
+        '_polyhead_completion polyhead; echo "${COMPREPLY[@]}"'
+    )
+    more = {"POLYHEAD_URL": service.url, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    ran = subprocess.run(
+        ["bash", "-c", code],
+        env=environment(tmp_path, **more),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["sentiment"]
 
 
 def test_the_shell_completes_commands_and_tasks(polyhead: Polyhead) -> None:
