@@ -21,6 +21,7 @@ from app.metrics import Metrics
 from app.middleware import Envelope
 from app.routes import (
     backfill,
+    cohere,
     embeddings,
     encode,
     internal,
@@ -43,6 +44,7 @@ API_ROUTERS = (
     predict.router,
     encode.router,
     embeddings.router,
+    cohere.router,
     tasks.router,
     versions.router,
     shadow.router,
@@ -58,6 +60,7 @@ API_MAIN_PATH: dict[str, Handler] = {
     "/v1/predict": predict.predict,
     "/v1/encode": encode.encode,
     "/v1/embeddings": embeddings.embeddings,
+    "/v2/embed": cohere.embed,
 }
 ENCODER_MAIN_PATH: dict[str, Handler] = {"/internal/encode": internal.encode}
 ERRORS = {
