@@ -6,9 +6,11 @@ Skipped where playwright or a Chromium is missing. `POLYHEAD_CHROMIUM` names the
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, ServiceProcess
-
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')"
-)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Of a busy machine: nothing here is timed.
@@ -50,8 +48,10 @@ def chrome() -> Iterator[Any]:
     path = chromium()
     if path is None:
         pytest.skip(f"no Chromium: none of {', '.join(NAMES)}, nor POLYHEAD_CHROMIUM")
-    playwright_api.expect.set_options(timeout=PATIENCE_MS)
-    with playwright_api.sync_playwright() as playwright:
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
             # Chromium's own sandbox cannot be had by root or in most containers.
@@ -151,8 +151,6 @@ def train(service: ServiceProcess, task: str, rows: list[tuple[str, str]], **opt
     answer = service.http.post(f"/v1/tasks/{task}/versions", json={"examples": examples, **options})
     assert answer.status_code == 202, answer.text
     job = answer.json()
-    import time
-
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while job["status"] not in ("succeeded", "failed"):
         assert time.monotonic() < deadline, job
@@ -165,7 +163,5 @@ def train(service: ServiceProcess, task: str, rows: list[tuple[str, str]], **opt
 
 def support_rows() -> list[tuple[str, str]]:
     """The 200 questions of the example."""
-    import csv
-
     with EXAMPLE.open(newline="") as file:
         return [(row["text"], row["label"]) for row in csv.DictReader(file)]

@@ -6,10 +6,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from models.training.encoder.cost import Costs, break_even
-from tests.browser.conftest import Visit, playwright_api
+import pytest
 
-expect = playwright_api.expect
+from app.metrics import Metrics
+from app.stats import process_stats
+from models.training.encoder.cost import Costs, break_even
+from tests.browser.conftest import Visit
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
 
 
@@ -100,3 +104,19 @@ def test_the_page_computes_costs_as_the_benchmarks_do(visit: Start) -> None:
         assert abs(shared - costs.shared(tasks, hits)) < 1e-9
         assert abs(separate - costs.students(tasks, answer_hits)) < 1e-9
         assert even == break_even(costs, hits, answer_hits), case
+
+
+def test_a_process_without_traffic_or_an_encoder_of_its_own_says_so(
+    visit: Start, console: Any
+) -> None:
+    stats = process_stats(Metrics(), cache_up=False, tasks=8)
+    one = visit()
+    page = one.open("#/try")
+    page.route("**/v1/stats", lambda route: route.fulfill(json=stats))
+    one.open("#/cost", ".verdict")
+    expect(page.get_by_text("No traffic yet")).to_be_visible()
+    expect(page.get_by_label("An encoder pass, ms a text (not measured yet)")).to_have_value("1")
+    one.open("#/live", ".tiles")
+    expect(page.get_by_text("No traffic yet")).to_be_visible()
+    expect(tile(page, "Hit ratio")).to_have_text("–")
+    expect(page.get_by_text("The cache does not answer: every text is encoded.")).to_be_visible()

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Visit, playwright_api, support_rows, train
+from tests.browser.conftest import Visit, support_rows, train
 from tests.conftest import ServiceProcess
 
 axe_api = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe is not installed (pip install '.[dev]')"
 )
-expect = playwright_api.expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
 
 THEMES: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import EXAMPLE, Visit, playwright_api, support_rows, train
+from tests.browser.conftest import EXAMPLE, Visit, support_rows, train
 
-expect = playwright_api.expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
 
 DROP = """([selector, name, text]) => {

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.browser.conftest import Visit, playwright_api, train
+import pytest
+
+from tests.browser.conftest import Visit, train
 from tests.conftest import ServiceProcess
 
-expect = playwright_api.expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -109,6 +111,12 @@ def test_a_key_is_asked_for_and_stays_in_this_tab(
 
     one.open("#/train", ".drop")
     expect(page.get_by_text("lacks the scope")).to_be_visible()
+    file = {"name": "mine.csv", "mimeType": "text/csv", "buffer": b"text,label\na,b\nc,d\n"}
+    page.get_by_label("Choose a file").set_input_files(file)
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_role("button", name="Use another key").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_label("Task", exact=True)).to_have_value("mine")
     page.get_by_role("button", name="Key", exact=True).click()
     page.get_by_label("Key", exact=True).fill(KEY)
     page.get_by_role("button", name="Use this key").click()

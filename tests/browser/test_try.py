@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Visit, playwright_api
+from tests.browser.conftest import Visit
 
-expect = playwright_api.expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
 
 
