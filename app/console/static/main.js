@@ -76,11 +76,9 @@ async function showVersion() {
 }
 
 const keyButton = document.getElementById("key");
-keyButton.addEventListener("click", () => changeKey(""));
-document.addEventListener("keychange", () => {
-  keyButton.hidden = !hasKey();
-  show();
-});
+keyButton.addEventListener("click", async () => (await changeKey("")) && show());
+// Requests that asked for the key go on by themselves: what was filled in stays.
+document.addEventListener("keychange", () => (keyButton.hidden = !hasKey()));
 keyButton.hidden = !hasKey();
 addEventListener("hashchange", () => show());
 show(true);

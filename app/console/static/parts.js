@@ -13,7 +13,7 @@ export function problem(error, retry) {
     h(
       "div",
       { class: "actions" },
-      another && h("button", { type: "button", class: "quiet", onclick: () => changeKey("") }, "Use another key"),
+      another && h("button", { type: "button", class: "quiet", onclick: async () => (await changeKey("")) && retry?.() }, "Use another key"),
       retry && h("button", { type: "button", class: "quiet", onclick: retry }, "Try again"),
     ),
   );

@@ -25,6 +25,8 @@ export async function liveView(root, _, signal) {
     h("div", { class: "grid" }, charts.map((one) => h("section", { class: "panel" }, h("h2", {}, one.title), one.drawn.element))),
     tasks,
   );
+  fill(page.alert, cacheDown(latest()));
+  let told = ""; // of the trouble: said once, not every two seconds
   while (!signal.aborted) {
     fill(page.figures, figures(latest()));
     for (const one of charts) one.drawn.update(...one.read());
@@ -35,9 +37,11 @@ export async function liveView(root, _, signal) {
     try {
       add(await api("/v1/stats", { signal }));
       fill(page.alert, cacheDown(latest()));
+      told = "";
     } catch (error) {
       if (error.name === "AbortError") return;
-      fill(page.alert, problem(error));
+      if (error.message !== told) fill(page.alert, problem(error));
+      told = error.message;
     }
   }
 }
