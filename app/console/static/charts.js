@@ -64,7 +64,7 @@ function settings(options, width) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
     legend: { show: options.series.length > 1, markers: { fill: (plot, place) => plot.series[place].stroke(plot, place) } },
     scales: {
-      x: { time: options.time ?? false, ...(options.xRange && { range: () => options.xRange }) },
+      x: { time: options.time ?? false, ...(options.xRange && { range: () => (typeof options.xRange === "function" ? options.xRange() : options.xRange) }) },
       y: { ...(options.yRange && { range: () => options.yRange }), ...(!options.yRange && { range: fromZero }) },
     },
     axes: [

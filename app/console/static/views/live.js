@@ -9,6 +9,8 @@ import { add, latest, quantile, rate, recent, ratio } from "../traffic.js";
 
 const POLL_MS = 2_000;
 const SHOWN_TASKS = 12;
+// A minute at least: the first looks stand at its right end.
+const shown = () => [Math.min(recent()[0].at, recent().at(-1).at - 60), recent().at(-1).at];
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
 export async function liveView(root, _, signal) {
@@ -51,7 +53,7 @@ function drawCharts(signal) {
   const make = (title, description, series, options, read) => ({
     title,
     read,
-    drawn: chart(description, { x: times(), time: false, xFormat: clock, xSpace: 90, dots: true, height: 180, series, ...options }, signal),
+    drawn: chart(description, { x: times(), time: false, xFormat: clock, xRange: shown, xSpace: 90, dots: true, height: 180, series, ...options }, signal),
   });
   const empty_ = () => times().map(() => null);
   return [
