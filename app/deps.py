@@ -17,6 +17,7 @@ from app.errors import BadRequest, Disconnected, from_validation
 from app.metrics import Metrics
 from app.settings import Settings
 from app.tasks.backfill import Backfills
+from app.tasks.curves import LearningCurves
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
@@ -51,6 +52,7 @@ class ApiServices(EncoderServices):
     trainer: Trainer
     shadows: ShadowTraffic
     backfills: Backfills
+    curves: LearningCurves
 
 
 async def _services(request: Request) -> Any:

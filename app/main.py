@@ -33,7 +33,8 @@ from app.routes import (
     tasks,
     versions,
 )
-from app.routes.docs import add_docs
+from app.routes.console import add_console
+from app.routes.docs import add_docs, lead_to_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
 from models.artifact import ArtifactError
@@ -178,6 +179,10 @@ def _create(
     # Uploads stay in memory, bounded by max_upload_mb: texts are never written to disk.
     MultiPartParser.spool_max_size = settings.max_upload_bytes + 1
     add_docs(app)
+    if routers is API_ROUTERS:
+        add_console(app)
+    else:
+        lead_to_docs(app)
     for router in routers:
         app.include_router(router)
     install_error_handlers(app)

@@ -28,9 +28,9 @@ class Tally:
 
     def __init__(self, metric: Counter) -> None:
         self._metric = metric
-        self._pending = 0
+        self._pending: float = 0
 
-    def inc(self, amount: int = 1) -> None:
+    def inc(self, amount: float = 1) -> None:
         self._pending += amount
 
     def settle(self) -> None:
@@ -41,8 +41,13 @@ class Tally:
     @property
     def value(self) -> int:
         """All that was counted."""
+        return int(self.total)
+
+    @property
+    def total(self) -> float:
+        """The same of what is no whole number."""
         self.settle()
-        return int(value_of(self._metric))
+        return value_of(self._metric)
 
 
 class Metrics:
@@ -73,6 +78,15 @@ class Metrics:
         self.encoder_batches = self._counter("polyhead_encoder_batches", "Forward passes run.")
         self.passes_saved = self._tally(
             "polyhead_passes_saved", "Predictions made without an encoder pass of their own."
+        )
+        self.predicted_texts = self._counter(
+            "polyhead_predicted_texts", "Texts that tasks were asked about."
+        )
+        self.lookup_seconds = self._tally(
+            "polyhead_lookup_seconds", "Time that requests waited for look-ups of codes."
+        )
+        self.head_seconds = self._tally(
+            "polyhead_head_seconds", "Time of this process that heads took, their wording included."
         )
         self.predictions = self._counter("polyhead_predictions", "Predictions by task.", ["task"])
         self.shadow_texts = self._counter(

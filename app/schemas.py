@@ -326,6 +326,23 @@ class Comparison(BaseModel):
     changed_count: int
 
 
+class LearningPoint(BaseModel):
+    rows: int = Field(description="Trained on.")
+    accuracy: float | None = Field(description="On the held-out rows. Of a regression null.")
+    interval: list[float] | None = Field(description="Its 95% interval (Wilson's).")
+    mae: float | None = Field(description="Of a regression alone.")
+
+
+class LearningCurve(BaseModel):
+    object: Literal["task.learning_curve"] = "task.learning_curve"
+    task: str
+    version: int
+    n_test: int
+    data: list[LearningPoint] = Field(
+        description="Heads on parts of the training rows; last the version itself."
+    )
+
+
 class OutdatedHead(BaseModel):
     task: str
     version: int = Field(description="The active one.")

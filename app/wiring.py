@@ -30,6 +30,7 @@ from app.encoding.remote import RemoteEncoder
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
 from app.tasks.backfill import Backfills
+from app.tasks.curves import LearningCurves
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
@@ -125,6 +126,7 @@ async def _api_parts(
             trainer=trainer,
             shadows=shadows,
             backfills=Backfills(cache, registry, predictions),
+            curves=LearningCurves(registry, trainer),
         )
     finally:
         watcher.cancel()

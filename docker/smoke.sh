@@ -132,6 +132,9 @@ for name, url in ("encoder", ENCODER), ("api", API):
     print(f"smoke: {name} ready after {took} s: {ready}")
     check(f"the cache of the {name}", ready["cache"], "up")
 
+for path in "/", "/console/main.js", "/console/vendor/uPlot.iife.min.js":
+    with open_url(API + path, timeout=60) as response:
+        check(f"the console, {path}", response.status, 200)
 check("no key", ask("POST", "/v1/predict", {"inputs": "x"}, key=None)[0], 401)
 for wanted in {"cached": 0, "encoded": 1}, {"cached": 1, "encoded": 0}:
     status, answer = ask("POST", "/v1/predict", {"inputs": "I love this little engine."})

@@ -17,16 +17,20 @@ from starlette.responses import HTMLResponse, RedirectResponse
 ASSETS = "/docs/assets"
 
 
-def add_docs(app: FastAPI) -> None:
-    """Give `app` (made with `docs_url=None`) its page at /docs, and lead / there."""
-    spec = importlib.util.find_spec("fastapi_offline")
-    assert spec is not None
-    assert spec.origin is not None
-    app.mount(ASSETS, StaticFiles(directory=Path(spec.origin).parent / "static"))
+def lead_to_docs(app: FastAPI) -> None:
+    """Lead / to the page of routes, where there is no console."""
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
+
+
+def add_docs(app: FastAPI) -> None:
+    """Give `app` (made with `docs_url=None`) its page at /docs."""
+    spec = importlib.util.find_spec("fastapi_offline")
+    assert spec is not None
+    assert spec.origin is not None
+    app.mount(ASSETS, StaticFiles(directory=Path(spec.origin).parent / "static"))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from app import __version__
 from app.deps import EncoderParts, Services, requires
 from app.errors import EncoderUnavailable
-from app.metrics import value_of
 from app.schemas import Model, ModelList
+from app.stats import process_stats
 
 open_router = APIRouter(tags=["operations"])
 router = APIRouter(tags=["operations"], dependencies=[requires("predict")])
@@ -95,22 +95,6 @@ async def models(services: Services) -> ModelList:
 @api_router.get("/v1/stats")
 async def stats(services: Services) -> dict[str, Any]:
     """What this process has done since it started."""
-    counted = services.metrics
-    counted.settle()
-    hits, misses = counted.cache_hits.value, counted.cache_misses.value
-    return {
-        "cache": {
-            "up": services.cache.is_up,
-            "hits": hits,
-            "misses": misses,
-            "hit_ratio": round(hits / (hits + misses), 6) if hits + misses else None,
-            "errors": int(value_of(counted.cache_errors)),
-        },
-        "encoder": {
-            "passes": counted.texts_encoded.value,
-            "passes_saved": counted.passes_saved.value,
-            "queued_texts": int(value_of(counted.queued_texts)),
-        },
-        "predictions": int(value_of(counted.predictions)),
-        "tasks": len(services.registry.snapshot.tasks),
-    }
+    return process_stats(
+        services.metrics, cache_up=services.cache.is_up, tasks=len(services.registry.snapshot.tasks)
+    )

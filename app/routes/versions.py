@@ -15,6 +15,7 @@ from app.routes.paths import MANAGE, PREDICT, TaskName, VersionNumber
 from app.schemas import (
     CompareRequest,
     Comparison,
+    LearningCurve,
     SettingsRequest,
     Version,
     VersionDeleted,
@@ -81,6 +82,14 @@ async def compare(
 ) -> Comparison:
     """Two versions on the held-out rows that neither was trained on."""
     return await asyncio.to_thread(_compare, services.registry, task, body)
+
+
+@router.get("/tasks/{task}/versions/{version}/learning-curve", dependencies=[MANAGE])
+async def learning_curve(
+    task: TaskName, version: VersionNumber, services: Services
+) -> LearningCurve:
+    """How the score grew with the training rows. Fits a few heads: seconds, not milliseconds."""
+    return await services.curves.of(task, version)
 
 
 @router.get(

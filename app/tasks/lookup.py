@@ -140,7 +140,9 @@ class Lookup:
     ) -> list[StoredCode | None]:
         started = time.perf_counter()
         found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
-        call.add("cache", time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        call.add("cache", seconds)
+        self._metrics.lookup_seconds.inc(seconds)
         return found
 
     async def _find_or_encode(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:

@@ -35,9 +35,10 @@ class PredictionService:
     # Texts answered by each set of tasks, not yet in the metric: one dict entry a request, where
     # a counter a task would cost more than the heads do.
     _answered: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    _heads: HeadQueue = field(default_factory=HeadQueue)
+    _heads: HeadQueue = field(init=False)
 
     def __post_init__(self) -> None:
+        self._heads = HeadQueue(self.metrics.head_seconds)
         self.metrics.before_exposition.append(self._count_tasks)
 
     async def predict(self, request: PredictRequest, call: Call) -> dict[str, Any]:
@@ -107,5 +108,6 @@ class PredictionService:
     def _count_tasks(self) -> None:
         answered, self._answered = self._answered, Counter()
         for names, texts in answered.items():
+            self.metrics.predicted_texts.inc(texts)
             for name in names:
                 self.metrics.predictions.labels(name).inc(texts)

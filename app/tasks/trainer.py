@@ -129,6 +129,23 @@ class Trainer:
         rows = await asyncio.to_thread(self._registry.rows, order.task, order.version)
         return await self._start(order.task, lambda job: self._evaluate(job, order, head, rows))
 
+    async def in_worker(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Run numeric work in the worker process, after what waits there already.
+
+        Raises:
+            BrokenProcessPool: the worker died; the next work gets a new one.
+        """
+        if self._workers is None:
+            self._workers = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=end_with_parent
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._workers, work, *arguments)
+        except BrokenProcessPool:
+            self._workers = None
+            raise
+
     async def close(self) -> None:
         """Stop; jobs under way are marked as failed."""
         running = list(self._running.values())
@@ -195,7 +212,6 @@ class Trainer:
         except ApiError as error:
             self._fail(job, error.message, error.code, error.type, error.param)
         except BrokenProcessPool:
-            self._workers = None
             self._fail(job, "the training worker died (out of memory?)", "worker_died")
         except ValueError as error:
             self._fail(job, str(error), "invalid_examples", "invalid_request_error")
@@ -238,7 +254,7 @@ class Trainer:
         chosen = TrainingOptions(
             options.head, options.test_fraction, options.seed, options.class_weight
         )
-        result = await self._in_worker(fit_and_evaluate, data, chosen)
+        result = await self.in_worker(fit_and_evaluate, data, chosen)
         report = result.report
         if base is not None:
             report["base"]["version"] = base.version
@@ -278,7 +294,7 @@ class Trainer:
             targets=target_array(order.examples, manifest.kind, labels),
             rows=rows,
         )
-        report = await self._in_worker(evaluate_rows, data)
+        report = await self.in_worker(evaluate_rows, data)
         report["seconds"] = {"encode": encode_s}
         report["usage"] = encoded.usage
         await self._succeed(job, order.version, report)
@@ -302,14 +318,6 @@ class Trainer:
                 await asyncio.to_thread(self._jobs.save, job)
 
         return await encode_rows(self._lookup, texts, progress)
-
-    async def _in_worker(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        if self._workers is None:
-            self._workers = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=end_with_parent
-            )
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, work, *arguments)
 
     def _store(self, order: TrainingOrder, info: EncoderInfo, result: TrainingResult) -> int:
         manifest = HeadManifest(

@@ -26,6 +26,7 @@ EXPECTED = {
     ("patch", "/v1/tasks/{task}/versions/{version}"),
     ("delete", "/v1/tasks/{task}/versions/{version}"),
     ("get", "/v1/tasks/{task}/versions/{version}/export"),
+    ("get", "/v1/tasks/{task}/versions/{version}/learning-curve"),
     ("post", "/v1/tasks/{task}/versions/import"),
     ("post", "/v1/tasks/{task}/versions/{version}/evaluate"),
     ("post", "/v1/tasks/{task}/backfill"),
@@ -62,7 +63,6 @@ def test_the_document_has_the_contract(service: ServiceProcess) -> None:
 def test_the_docs_page_asks_nobody_else(service: ServiceProcess) -> None:
     page = service.http.get("/docs")
     assert page.status_code == 200
-    assert service.http.get("/").headers["location"] == "/docs"
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(links) >= 3
     for link in links:

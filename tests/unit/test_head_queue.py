@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.metrics import Metrics
 from app.tasks.head_queue import ALONE_FROM, HeadQueue
 
 
@@ -26,7 +27,7 @@ class FakePlan:
 
 
 async def test_concurrent_callers_share_a_product_and_get_their_own_rows() -> None:
-    queue, plan = HeadQueue(), FakePlan()
+    queue, plan = HeadQueue(Metrics().head_seconds), FakePlan()
     rows = [[b"%d-%d" % (caller, row) for row in range(caller % 3 + 1)] for caller in range(9)]
     answers = await asyncio.gather(*(queue.predict(plan, codes, False) for codes in rows))  # type: ignore[arg-type]
     assert [[one["code"] for one in answer] for answer in answers] == rows
@@ -34,7 +35,7 @@ async def test_concurrent_callers_share_a_product_and_get_their_own_rows() -> No
 
 
 async def test_plans_and_kinds_of_answer_are_kept_apart() -> None:
-    queue, one, other = HeadQueue(), FakePlan(), FakePlan()
+    queue, one, other = HeadQueue(Metrics().head_seconds), FakePlan(), FakePlan()
     asked = [(one, False), (other, False), (one, True), (one, False)]
     answers = await asyncio.gather(*(queue.predict(p, [b"x"], s) for p, s in asked))  # type: ignore[arg-type]
     assert [answer[0]["scores"] for answer in answers] == [False, False, True, False]
@@ -42,7 +43,7 @@ async def test_plans_and_kinds_of_answer_are_kept_apart() -> None:
 
 
 async def test_many_rows_go_alone() -> None:
-    queue, plan = HeadQueue(), FakePlan()
+    queue, plan = HeadQueue(Metrics().head_seconds), FakePlan()
     await asyncio.gather(
         queue.predict(plan, [b"x"] * ALONE_FROM, False),  # type: ignore[arg-type]
         queue.predict(plan, [b"y"], False),  # type: ignore[arg-type]
@@ -51,7 +52,7 @@ async def test_many_rows_go_alone() -> None:
 
 
 async def test_an_error_reaches_every_caller_and_the_next_turn_works() -> None:
-    queue, plan = HeadQueue(), FakePlan()
+    queue, plan = HeadQueue(Metrics().head_seconds), FakePlan()
     plan.error = ValueError("broken")
     both = await asyncio.gather(
         *(queue.predict(plan, [b"x"], False) for _ in range(2)),  # type: ignore[arg-type]
@@ -63,7 +64,7 @@ async def test_an_error_reaches_every_caller_and_the_next_turn_works() -> None:
 
 
 async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
-    queue, plan = HeadQueue(), FakePlan()
+    queue, plan = HeadQueue(Metrics().head_seconds), FakePlan()
     leaver = asyncio.ensure_future(queue.predict(plan, [b"a"], False))  # type: ignore[arg-type]
     stayer = asyncio.ensure_future(queue.predict(plan, [b"b"], False))  # type: ignore[arg-type]
     await asyncio.sleep(0)

@@ -1,0 +1,140 @@
+"""Every view in light, dark and on a phone: pictures, accessibility, nothing too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Visit, support_rows, train
+from tests.conftest import ServiceProcess
+
+axe_api = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe is not installed (pip install '.[dev]')"
+)
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+Start = Callable[..., Visit]
+
+THEMES: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1200, "height": 800}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1200, "height": 800}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light"},
+}
+AXE = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module")
+def busy(console: ServiceProcess) -> ServiceProcess:
+    """The service with two versions of a task, and traffic."""
+    rows = support_rows()
+    for head in ("linear", "prototype"):
+        train(console, "support", rows[:150], head=head)
+    console.http.put("/v1/tasks/empty-task", json={"description": "Nothing yet"})
+    console.predict([text for text, _ in rows[:50]])
+    console.predict([text for text, _ in rows[:100]])
+    return console
+
+
+def ask(page: Any) -> None:
+    page.locator(".samples button").first.click()
+    page.locator(".answer").first.wait_for()
+
+
+def look_into(page: Any) -> None:
+    page.get_by_label("Choose a file").set_input_files(
+        Path(__file__).parents[2] / "examples" / "card-support.csv"
+    )
+    page.get_by_text("200 rows").wait_for()
+
+
+def compare(page: Any) -> None:
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_text("held out by one").wait_for()
+    page.get_by_role("button", name="Make the curve").click()
+    page.get_by_role("img", name="Learning curve: ").locator("canvas").wait_for()
+
+
+def fail(page: Any) -> None:
+    page.route("**/v1/tasks", lambda route: route.abort())
+    page.evaluate("location.hash = '#/tasks'")
+    page.locator(".notice.error").wait_for()
+
+
+VIEWS: dict[str, tuple[str, str, Callable[[Any], None] | None]] = {
+    "try-empty": ("#/try", ".empty", None),
+    "try": ("#/try", ".empty", ask),
+    "tasks": ("#/tasks", ".scroll", None),
+    "task": ("#/tasks/support", ".matrix", compare),
+    "task-many-labels": ("#/tasks/banking_intent", ".part", None),
+    "task-empty": ("#/tasks/empty-task", ".empty", None),
+    "train": ("#/train", ".drop", look_into),
+    "live": ("#/live", ".scores", None),
+    "cost": ("#/cost", ".verdict", None),
+    "error": ("#/live", ".tiles", fail),
+}
+
+
+@pytest.mark.parametrize("theme", list(THEMES))
+@pytest.mark.parametrize("name", list(VIEWS))
+def test_a_view(
+    visit: Start,
+    busy: ServiceProcess,
+    picture: Callable[[Any, str], Path],
+    name: str,
+    theme: str,
+) -> None:
+    address, ready, then = VIEWS[name]
+    one = visit(busy, **THEMES[theme])
+    if name == "error":
+        one.excuse("Failed to load resource")
+    page = one.open(address, ready)
+    if then:
+        then(page)
+    page.mouse.move(2, 2)
+    assert picture(page, f"{theme}-{name}").stat().st_size > 5_000
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, f"{wide} pixels too wide"
+    found = axe_api.Axe().run(page, options=AXE).response["violations"]
+    told = [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+    assert not told, "\n".join(told)
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(visit: Start) -> None:
+    one = visit(**THEMES["dark"])
+    page = one.open("#/live", "canvas")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Light theme").click()
+    light = page.evaluate(background)
+    assert light != dark
+    page.reload()
+    page.locator("canvas").first.wait_for()
+    assert page.evaluate(background) == light
+    page.get_by_role("button", name="Dark theme").click()
+    assert page.evaluate(background) == dark
+
+
+def test_views_are_reached_by_name_and_have_a_title(visit: Start) -> None:
+    page = visit().open("")
+    for name in ("Tasks", "Train", "Live", "Cost", "Try"):
+        page.get_by_role("navigation").get_by_role("link", name=name).click()
+        expect(page).to_have_title(f"{name} – Polyhead")
+        expect(page.locator("nav [aria-current]")).to_have_text(name)
+        expect(page.locator("main h1")).to_have_count(1)
+
+
+def test_tasks_are_found_by_name_and_label(visit: Start) -> None:
+    page = visit().open("#/tasks", ".scroll")
+    page.get_by_label("Find").fill("clickb")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("Find").fill("amusement")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody a")).to_have_text("emotion")
+    page.get_by_label("Find").fill("no such thing")
+    expect(page.get_by_text("Nothing found")).to_be_visible()
