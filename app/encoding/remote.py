@@ -6,10 +6,12 @@ started while the encoder is down still finds cached codes.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,15 +23,19 @@ import numpy as np
 import orjson
 
 from app.cache.keys import StoredCode
-from app.encoding.protocol import EncoderChanged, EncodeResult, EncodeTiming
-from app.errors import EncoderUnavailable, Overloaded
+from app.encoding.protocol import OWN_WORK, EncoderChanged, EncodeResult, EncodeTiming, Origin
+from app.errors import DeadlineExceeded, EncoderUnavailable, Overloaded
 from app.files import replace_file
+from app.logs import request_id
+from app.watch import HEADER as TIMEOUT_HEADER
 from models.encoder import EncoderInfo
 
 logger = logging.getLogger(__name__)
 
 INFO_MAX_AGE_S = 2.0
 CONNECT_TIMEOUT_S = 2.0
+# Whose turn the texts take in the encoder's queue: to it, all requests come from the api.
+CLIENT_HEADER = "x-polyhead-client"
 
 
 class RemoteEncoder:
@@ -86,18 +92,26 @@ class RemoteEncoder:
         return True
 
     async def encode(
-        self, texts: Sequence[str], digests: Sequence[bytes], *, embeddings: bool = False
+        self,
+        texts: Sequence[str],
+        digests: Sequence[bytes],
+        *,
+        embeddings: bool = False,
+        origin: Origin = OWN_WORK,
     ) -> EncodeResult:
         """Encode distinct texts; the encoder process writes their codes to the shared cache.
 
         Raises:
             Overloaded: the encoder refuses more for now.
+            DeadlineExceeded: it was not done in time.
             EncoderUnavailable: no answer, or a broken one.
             EncoderChanged: it has another fingerprint than `info` said; ask `info` again.
         """
         expected = await self.info()
         body = orjson.dumps({"inputs": list(texts), "embeddings": embeddings})
-        answer = await self._call("POST", "/internal/encode", content=body)
+        answer = await self._call(
+            "POST", "/internal/encode", content=body, headers=_headers_of(origin)
+        )
         try:
             changed = answer["encoder"] != expected.fingerprint
             result = None if changed else _read_result(answer, len(texts), expected, embeddings)
@@ -129,6 +143,8 @@ class RemoteEncoder:
         if response.status_code == 429:
             retry_after = float(response.headers.get("retry-after", "1"))
             raise Overloaded("the encoder is overloaded", retry_after=retry_after)
+        if response.status_code == 504:
+            raise DeadlineExceeded("the encoder was not done in time")
         if response.status_code != 200:
             raise _unavailable(f"the encoder answered {response.status_code}")
         try:
@@ -176,6 +192,18 @@ def _read_result(
         floats = list(raw.reshape(count, info.bits).astype(np.float32))
     timing = EncodeTiming(**answer["timing"])
     return EncodeResult(codes, floats, int(answer["encoded"]), timing)
+
+
+def _headers_of(origin: Origin) -> dict[str, str]:
+    headers = {CLIENT_HEADER: origin.client} if origin.client else {}
+    if origin.trace:
+        headers["traceparent"] = origin.trace
+    if name := request_id.get():
+        headers["x-request-id"] = name
+    if origin.deadline < math.inf:
+        left = origin.deadline - asyncio.get_running_loop().time()
+        headers[TIMEOUT_HEADER] = str(max(1, round(left * 1e3)))
+    return headers
 
 
 def _unavailable(message: str) -> EncoderUnavailable:
