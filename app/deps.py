@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from app.auth import Keys
 from app.cache.code_cache import CodeCache
 from app.call import Call
-from app.encoding.protocol import TextEncoder
+from app.encoding.protocol import Origin, TextEncoder
 from app.errors import BadRequest, Disconnected, from_validation
 from app.metrics import Metrics
 from app.settings import Settings
@@ -21,6 +22,9 @@ from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.trainer import Trainer
+
+if TYPE_CHECKING:
+    from app.rates import Rates
 
 Body = TypeVar("Body", bound=BaseModel)
 # Schemas that documented bodies refer to; the app puts them among the document's components.
@@ -36,6 +40,7 @@ class EncoderServices:
     keys: Keys
     cache: CodeCache
     encoder: TextEncoder
+    rates: Rates | None  # None: no limit
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,26 @@ async def open_call(request: Request, model: type[Body]) -> tuple[Body, Any, Cal
 
     One plain call instead of four dependencies (see app/main_path.py).
     """
-    services: EncoderServices = request.scope["app"].state.services
-    services.keys.check(request.headers.get("authorization"), "predict")
-    return await read_json(request, model), services, Call(request)
+    scope = request.scope
+    services: EncoderServices = scope["app"].state.services
+    client = services.keys.check(request.headers.get("authorization"), "predict")
+    if not client and scope.get("client"):  # without keys, an address is all that is known
+        client = scope["client"][0]
+    body = await read_json(request, model)
+    if services.rates is not None:
+        param, texts = _asked(body)
+        await services.rates.take(client, texts, param)
+    trace = scope["trace"].parent if "trace" in scope else ""
+    return body, services, Call(request, Origin(client, scope.get("deadline", math.inf), trace))
+
+
+def _asked(body: BaseModel) -> tuple[str, int]:
+    """The field that holds a request's texts (or keys of codes), and how many there are."""
+    for name in ("inputs", "input", "keys"):
+        value = getattr(body, name, None)
+        if value is not None:
+            return name, 1 if isinstance(value, str) else len(value)
+    return "inputs", 0  # refused later, in due form
 
 
 def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
