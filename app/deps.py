@@ -22,6 +22,7 @@ from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.trainer import Trainer
+from app.watch import HEADER
 
 if TYPE_CHECKING:
     from app.rates import Rates
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 Body = TypeVar("Body", bound=BaseModel)
 # Schemas that documented bodies refer to; the app puts them among the document's components.
 DEFINITIONS: dict[str, Any] = {}
+TIMEOUT_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "Milliseconds until the answer is of no use: then 504, and the work is dropped.",
+}
 
 
 @dataclass(frozen=True)
@@ -141,9 +149,12 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
     return read
 
 
-def documented(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's part for a body read by `json_body`."""
+def documented(
+    model: type[BaseModel], example: dict[str, Any], *, timed: bool = False
+) -> dict[str, Any]:
+    """OpenAPI's part for a body read by `json_body`; `timed` where a deadline ends the work."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     DEFINITIONS.update(schema.pop("$defs", {}))
     content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    body = {"requestBody": {"required": True, "content": content}}
+    return body | {"parameters": [TIMEOUT_PARAMETER]} if timed else body

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import numpy as np
@@ -128,8 +128,8 @@ class RemoteEncoder:
     async def _refresh(self) -> None:
         answer = await self._call("GET", "/internal/encoder", timeout=CONNECT_TIMEOUT_S)
         try:
-            info = EncoderInfo(**answer)
-        except TypeError as error:
+            info = _read_info(answer)
+        except (TypeError, ValueError) as error:
             raise _unavailable("the encoder gave a broken answer") from error
         if info != self._info:
             self._info = info
@@ -210,9 +210,24 @@ def _unavailable(message: str) -> EncoderUnavailable:
     return EncoderUnavailable(message, retry_after=1)
 
 
+def _read_info(value: Any) -> EncoderInfo:
+    """An encoder's identity from JSON.
+
+    Raises:
+        TypeError, ValueError: a field is missing, unknown, or not what it has to be.
+    """
+    info = EncoderInfo(**value)
+    for name, kind in get_type_hints(EncoderInfo).items():
+        if type(getattr(info, name)) is not kind:
+            raise TypeError(f"{name} must be of type {kind.__name__}")
+    if not info.fingerprint or info.bits <= 0 or info.bits % 8 or info.max_tokens <= 0:
+        raise ValueError("no encoder is like that")
+    return info
+
+
 def _recall(memory: Path) -> EncoderInfo | None:
     try:
-        return EncoderInfo(**json.loads(memory.read_text()))
+        return _read_info(orjson.loads(memory.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
