@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from limits import RateLimitItem
 from limits import parse as parse_rate
-from limits.aio.storage import MemoryStorage, RedisClusterStorage, RedisStorage, Storage
+from limits.aio.storage import (
+    MemoryStorage,
+    RedisClusterStorage,
+    RedisSentinelStorage,
+    RedisStorage,
+    Storage,
+)
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -85,17 +92,20 @@ def open_storage(url: str | None, timeout_s: float) -> Storage:
     """
     if url is None:
         return MemoryStorage()
-    options = {
+    options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "retry": Retry(NoBackoff(), 1),
     }
-    scheme = url.partition("://")[0]
-    kind = RedisClusterStorage if scheme.endswith("+cluster") else RedisStorage
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix":
+        url = f"redis+unix://{rest}"  # as `limits` writes it
+    kind: type[RedisStorage] = RedisStorage
+    if scheme.endswith("+cluster"):
+        kind = RedisClusterStorage
+    elif scheme.endswith("+sentinel"):
+        kind = RedisSentinelStorage
+    if kind is not RedisStorage and scheme.startswith("rediss"):
+        options["ssl"] = True
     # The redis-py client that the cache has too, whatever `limits` would take by itself.
-    return kind(
-        url,
-        implementation="redispy",
-        key_prefix=PREFIX,
-        **options,  # type: ignore[arg-type]
-    )
+    return kind(url, implementation="redispy", key_prefix=PREFIX, **options)

@@ -1,6 +1,6 @@
 """OpenTelemetry traces: a span a request, and under it one a stage and the encoder process's own.
 
-Only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, and only then is anything of OpenTelemetry loaded.
+Only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set; the service loads OpenTelemetry only then.
 Its other variables work too: `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and so on.
 Spans hold routes, statuses, request ids and times; no text, no key.
 """

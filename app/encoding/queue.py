@@ -33,6 +33,8 @@ Entry = TypeVar("Entry", bound=Hashable)
 # Clients that nothing waits for are remembered as long as they had more than others, or while they
 # are few.
 IDLE_CLIENTS = 64
+# The service's own work (training), client "": beside one busy client it gets a fifth.
+OWN_WORK_COST = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,13 @@ Item = tuple[float, int, int, int, Entry]
 
 @dataclass(eq=False, slots=True)
 class _Client(Generic[Entry]):
-    """One client's waiting texts, by turn; `served` is the tokens it was given, as virtual time."""
+    """One client's waiting texts, by turn.
+
+    `served` is the tokens it was given as virtual time, each at its `cost`.
+    """
 
     served: float
+    cost: float
     by_turn: list[Item[Entry]] = field(default_factory=list)
     virtual_time: float = 0.0
     tokens: int = 0
@@ -98,7 +104,8 @@ class TurnQueue(Generic[Entry]):
         padded = self._rule.padded(length)
         own = self._clients.get(client)
         if own is None:
-            own = self._clients[client] = _Client(self._served)
+            cost = 1.0 if client else OWN_WORK_COST
+            own = self._clients[client] = _Client(self._served, cost)
         elif not own.by_turn:  # while it asked for nothing it saved up nothing
             own.served = max(own.served, self._served)
         turn = own.virtual_time + place
@@ -130,16 +137,16 @@ class TurnQueue(Generic[Entry]):
             client: who asks.
         """
         own = self._clients.get(client)
-        mine, served = 0.0, self._served
+        mine, served, cost = 0.0, self._served, 1.0
         if own is not None and own.by_turn:
             before = bisect_left(own.by_turn, (own.virtual_time + texts,))
             mine = before * own.tokens / len(own.by_turn)
         if own is not None:
-            served = max(served, own.served)
+            served, cost = max(served, own.served), own.cost
         # Others come first as long as they had less than we shall have had.
-        until = served + mine + tokens
+        until = served + (mine + tokens) * cost
         return mine + sum(
-            min(other.tokens, max(0.0, until - other.served))
+            min(other.tokens, max(0.0, until - other.served) / other.cost)
             for other in self._clients.values()
             if other is not own
         )
@@ -181,7 +188,7 @@ class TurnQueue(Generic[Entry]):
             coming.append(item)
             if place + 1 < len(client.by_turn):
                 after = client.by_turn[place + 1][1]
-                heappush(heap, (served + item[2], after, place + 1, client))
+                heappush(heap, (served + item[2] * client.cost, after, place + 1, client))
         return coming
 
     def _give(self, chosen: list[Item[Entry]]) -> None:
@@ -190,7 +197,7 @@ class TurnQueue(Generic[Entry]):
         for item in chosen:
             client = self._waiting[item[4]][0]
             texts[client] = texts.get(client, 0) + 1
-            client.served += item[2]
+            client.served += item[2] * client.cost
         for client, count in texts.items():
             now = max(client.virtual_time, client.by_turn[0][0])
             requests = bisect_left(client.by_turn, (now + 1,))

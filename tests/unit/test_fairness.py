@@ -126,6 +126,19 @@ def test_ahead_of_a_small_request_is_little_of_another_clients_much() -> None:
     assert queue.ahead(2000, 10, "large") == 10_000
 
 
+def test_the_services_own_work_gets_a_fifth_beside_a_client() -> None:
+    queue: TurnQueue[Named] = TurnQueue(BatchRule(4, buckets=(4,)))
+    for number in range(200):
+        queue.push(("", number), 4, number)
+        queue.push(("one", number), 4, client="one")
+    order = [taken(queue).entries[0][0] for _ in range(100)]
+    assert Counter(order) == {"": 20, "one": 80}
+    # And all of it when nobody else asks.
+    for number in range(200):
+        queue.discard(("one", number))
+    assert taken(queue).entries[0][0] == ""
+
+
 class ClientsMachine(RuleBasedStateMachine):
     """Any pushes, takes and discards of several clients: counts are exact, nothing is lost."""
 
