@@ -56,11 +56,11 @@ def test_an_exception_without_a_place_is_its_type() -> None:
 
 @pytest.mark.usefixtures("in_request")
 def test_a_line_is_one_object_with_what_was_given() -> None:
-    line = JsonFormatter().format(record_of(status=400, error=None, odd={1, 2}))
+    line = JsonFormatter().format(record_of(status=400, code=None, odd={1, 2}))
     assert "\n" not in line
     fields = json.loads(line)
     assert (fields["level"], fields["logger"], fields["message"]) == ("error", "app.x", "it failed")
-    assert (fields["request_id"], fields["status"], fields["error"]) == ("id-1", 400, None)
+    assert (fields["request_id"], fields["status"], fields["code"]) == ("id-1", 400, None)
     assert fields["time"].endswith("+00:00")
     assert fields["odd"] == "{1, 2}"
 
