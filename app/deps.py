@@ -17,10 +17,12 @@ from app.encoding.protocol import Origin, TextEncoder
 from app.errors import BadRequest, Disconnected, from_validation
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tasks.backfill import Backfills
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
+from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
 from app.watch import HEADER
 
@@ -60,6 +62,8 @@ class ApiServices(EncoderServices):
     predictions: PredictionService
     jobs: JobStore
     trainer: Trainer
+    shadows: ShadowTraffic
+    backfills: Backfills
 
 
 async def _services(request: Request) -> Any:

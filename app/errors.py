@@ -13,6 +13,7 @@ ApiError
 ├── RateLimited         429   this client asks for too much; `Retry-After`
 ├── Disconnected        499   the caller hung up; seen in logs and metrics alone
 ├── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
+├── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
 └── DeadlineExceeded    504   not done within `x-request-timeout-ms`, or the service's own limit
 
 One place maps them to answers: `install_error_handlers`. Messages never repeat a text or a key.
@@ -110,6 +111,10 @@ class Disconnected(ApiError):
 
 class EncoderUnavailable(ApiError):
     status, type, default_code = 503, "unavailable_error", "encoder_unavailable"
+
+
+class CacheUnavailable(ApiError):
+    status, type, default_code = 503, "unavailable_error", "cache_unavailable"
 
 
 class DeadlineExceeded(ApiError):

@@ -20,7 +20,19 @@ from app.errors import install_error_handlers
 from app.main_path import Handler, MainPath
 from app.metrics import Metrics
 from app.middleware import Bounds, Envelope
-from app.routes import embeddings, encode, internal, jobs, operations, predict, tasks
+from app.routes import (
+    backfill,
+    embeddings,
+    encode,
+    internal,
+    jobs,
+    operations,
+    predict,
+    retraining,
+    shadow,
+    tasks,
+    versions,
+)
 from app.routes.docs import add_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
@@ -34,6 +46,10 @@ API_ROUTERS = (
     encode.router,
     embeddings.router,
     tasks.router,
+    versions.router,
+    shadow.router,
+    backfill.router,
+    retraining.router,
     jobs.router,
     operations.open_router,
     operations.router,

@@ -75,6 +75,14 @@ class Metrics:
             "polyhead_passes_saved", "Predictions made without an encoder pass of their own."
         )
         self.predictions = self._counter("polyhead_predictions", "Predictions by task.", ["task"])
+        self.shadow_texts = self._counter(
+            "polyhead_shadow_texts", "Texts answered by a shadow version too, by task.", ["task"]
+        )
+        self.shadow_disagreements = self._counter(
+            "polyhead_shadow_disagreements",
+            "Of those the ones that the shadow answers differently.",
+            ["task"],
+        )
         self.errors = self._counter("polyhead_errors", "Error answers by code.", ["reason"])
         self.rate_refused = self._tally(
             "polyhead_rate_limited", "Texts refused by the rate limit of their client."

@@ -31,7 +31,7 @@ _KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 class Bounds:
     """Of every request: see the settings of the same names.
 
-    `max_upload_bytes` is for training requests, `max_body_bytes` for all others.
+    `max_upload_bytes` is for labelled texts and imported heads, `max_body_bytes` for the rest.
     """
 
     max_body_bytes: int
@@ -118,10 +118,11 @@ class Envelope:
 
     def _limit(self, scope: Scope) -> int:
         path: str = scope["path"]
-        is_training = path.startswith("/v1/tasks/") and path.endswith("/versions")
+        of_versions = ("/versions", "/versions/import", "/evaluate")
+        is_upload = path.startswith("/v1/tasks/") and path.endswith(of_versions)
         is_internal = path.startswith("/internal/")
         bounds = self._bounds
-        return bounds.max_upload_bytes if is_training or is_internal else bounds.max_body_bytes
+        return bounds.max_upload_bytes if is_upload or is_internal else bounds.max_body_bytes
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, never the path: paths are the caller's and without number.

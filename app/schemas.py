@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, StringConstraints
 
-from models.head_runtime import ClassWeight, HeadKind, TaskKind
+from models.head_runtime import ClassWeight, HeadChoice, HeadKind, TaskKind
 
 TASK_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TaskName = Annotated[str, StringConstraints(pattern=TASK_NAME)]
 CodeKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Inputs = StrictStr | list[StrictStr]
+VersionNumber = Annotated[int, Field(ge=1, le=999_999)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -63,18 +65,73 @@ class Example(Request):
 
 
 class TrainOptions(Request):
-    head: HeadKind = "linear"
+    head: HeadChoice = Field(
+        "auto",
+        description="prototype is for few examples a label; auto takes it under 16 of them, "
+        "else linear.",
+    )
     activate: bool | None = Field(
         None, description="null: activate if the task has no active version yet."
     )
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="Held out when no test is given.")
+    test_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Held out when no test is given. null: a fifth, or nothing where that would "
+        "be under 20 rows; the report is cross-validated then.",
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     class_weight: ClassWeight = None
+    base: VersionNumber | None = Field(
+        None,
+        description="A version whose stored codes and labels are trained on as well. What it held "
+        "out stays held out; an example with the code of one of its rows replaces it.",
+    )
 
 
 class TrainRequest(TrainOptions):
-    examples: list[Example] = Field(min_length=1)
+    examples: list[Example] | None = Field(
+        None, min_length=1, description="May be left out where there is a base."
+    )
     test_examples: list[Example] | None = Field(None, min_length=1)
+
+
+class EvaluateRequest(Request):
+    examples: list[Example] = Field(min_length=1)
+
+
+class SettingsRequest(Request):
+    """Fields that are left out stay as they are; null goes back to the default."""
+
+    min_confidence: Probability | None = Field(
+        None,
+        description="Single label: where the answer's probability is under it, the label is null "
+        "and abstained is true. null: always answer.",
+    )
+    thresholds: dict[str, Probability] | None = Field(
+        None,
+        description="Multi label: what the probability of a label must be above. Labels that are "
+        "left out, and all with null, keep what was chosen in training.",
+    )
+
+
+class CompareRequest(Request):
+    a: VersionNumber
+    b: VersionNumber
+
+
+class ShadowRequest(Request):
+    version: VersionNumber
+
+
+class BackfillRequest(Request):
+    version: VersionNumber | None = Field(
+        None, description="Of the task, active or not; null: the active one."
+    )
+    tasks: list[StrictStr] | None = Field(
+        None, description="Other tasks that are answered in the same go, by their active versions."
+    )
+    scores: StrictBool = Field(False, description="Also give every label's probability.")
 
 
 class Usage(BaseModel):
@@ -109,6 +166,19 @@ class EmbeddingsResponse(BaseModel):
     usage: dict[str, int]
 
 
+class VersionSettings(BaseModel):
+    """How a version answers, and what that is worth on its held-out rows.
+
+    `coverage` is the share of them that is answered, `accuracy` that of the answered ones; both
+    null where the version has no held-out rows stored.
+    """
+
+    min_confidence: float | None = None
+    thresholds: dict[str, float] | None = None
+    coverage: float | None = None
+    accuracy: float | None = None
+
+
 class VersionSummary(BaseModel):
     version: int
     head: HeadKind
@@ -127,6 +197,7 @@ class Task(BaseModel):
     description: str | None
     ready_made: bool
     active_version: int | None
+    shadow_version: int | None
     created_at: float
     versions: list[VersionSummary]
     card: dict[str, Any] | None = None
@@ -143,6 +214,13 @@ class TaskDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
+class VersionDeleted(BaseModel):
+    object: Literal["task.version.deleted"] = "task.version.deleted"
+    task: str
+    version: int
+    deleted: Literal[True] = True
+
+
 class Version(BaseModel):
     object: Literal["task.version"] = "task.version"
     task: str
@@ -154,7 +232,108 @@ class Version(BaseModel):
     labels: list[str]
     created_at: float
     active: bool
+    settings: VersionSettings
     report: dict[str, Any] | None
+
+
+class ComparedVersion(BaseModel):
+    version: int
+    accuracy: float | None = Field(description="Of a regression null.")
+    mae: float | None = Field(description="Of a regression alone.")
+
+
+class Interval(BaseModel):
+    mean: float
+    low: float
+    high: float
+
+
+class McNemar(BaseModel):
+    only_a: int = Field(description="Rows that only a answers right.")
+    only_b: int
+    p_value: float
+
+
+class ChangedRow(BaseModel):
+    """A row that two versions answer differently. `row` counts in `part` of `version`'s request."""
+
+    version: int
+    part: Literal["examples", "test_examples"]
+    row: int
+    truth: str | list[str]
+    a: str | list[str]
+    b: str | list[str]
+
+
+class Comparison(BaseModel):
+    object: Literal["task.comparison"] = "task.comparison"
+    task: str
+    a: ComparedVersion
+    b: ComparedVersion
+    rows: int = Field(description="Held out by one of the two and trained on by neither.")
+    excluded: int = Field(description="Held-out rows of one that the other was trained on.")
+    difference: Interval = Field(
+        description="b less a in accuracy (a regression: in absolute error), with its 95% "
+        "bootstrap interval over rows."
+    )
+    mcnemar: McNemar | None = Field(description="Exact, two-sided. Of a regression null.")
+    changed: list[ChangedRow] = Field(description="At most 1,000.")
+    changed_count: int
+
+
+class OutdatedHead(BaseModel):
+    task: str
+    version: int = Field(description="The active one.")
+    kind: TaskKind
+    encoder: str = Field(description="Whose codes it reads.")
+    ready_made: bool
+    options: dict[str, Any] = Field(description="What it was trained with, as far as is known.")
+
+
+class Retraining(BaseModel):
+    object: Literal["list"] = "list"
+    encoder: str = Field(description="The running one.")
+    data: list[OutdatedHead]
+
+
+class ShadowPair(BaseModel):
+    active: str | list[str] | None = Field(description="null where it was not sure.")
+    shadow: str | list[str] | None
+    count: int
+
+
+class ShadowExample(BaseModel):
+    """A text that the two answer differently, by its key: its text is not stored."""
+
+    key: str
+    active: str | list[str] | None
+    shadow: str | list[str] | None
+
+
+class Shadow(BaseModel):
+    object: Literal["task.shadow"] = "task.shadow"
+    task: str
+    version: int = Field(description="Answers beside the active one; nobody is shown its answers.")
+    active_version: int | None
+    since: float | None = Field(description="When the first text was compared; null: none was.")
+    texts: int = Field(
+        description="Compared by this process since it started or either version changed; "
+        "/metrics of all processes have them all."
+    )
+    dropped: int = Field(description="Not compared: more came than could be.")
+    disagreements: int | None = Field(description="Of a regression null.")
+    rate: float | None
+    interval: list[float] | None = Field(description="Of the rate, 95% (Wilson's).")
+    mean_difference: float | None = Field(description="Of a regression alone: shadow less active.")
+    mean_absolute_difference: float | None
+    pairs: list[ShadowPair] = Field(description="Of answers that differ; the 50 most frequent.")
+    examples: list[ShadowExample] = Field(description="The last 20 that differ.")
+
+
+class ShadowEnded(BaseModel):
+    object: Literal["task.shadow.ended"] = "task.shadow.ended"
+    task: str
+    ended: Literal[True] = True
 
 
 class ErrorBody(BaseModel):

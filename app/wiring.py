@@ -30,11 +30,13 @@ from app.encoding.protocol import TextEncoder
 from app.encoding.remote import RemoteEncoder
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
+from app.tasks.backfill import Backfills
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
+from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -102,7 +104,15 @@ async def _api_parts(
         cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
     )
     jobs = JobStore(settings.data_dir / "jobs")
-    trainer = Trainer(registry, jobs, lookup, max_jobs=settings.max_jobs)
+    trainer = Trainer(
+        registry,
+        jobs,
+        lookup,
+        max_jobs=settings.max_jobs,
+        max_examples=settings.max_examples,
+    )
+    shadows = ShadowTraffic(metrics)
+    predictions = PredictionService(registry, lookup, encoder, metrics, shadows, settings.max_tasks)
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -114,12 +124,15 @@ async def _api_parts(
             rates=_rates(settings, metrics),
             registry=registry,
             lookup=lookup,
-            predictions=PredictionService(registry, lookup, encoder, metrics, settings.max_tasks),
+            predictions=predictions,
             jobs=jobs,
             trainer=trainer,
+            shadows=shadows,
+            backfills=Backfills(cache, registry, predictions),
         )
     finally:
         watcher.cancel()
+        await shadows.close()
         await trainer.close()
 
 

@@ -23,7 +23,7 @@ class HeadManifest:
 
     Attributes:
         kind: of the task.
-        head: `linear` or `mlp`.
+        head: `linear`, `mlp` or `prototype`.
         labels: output names, in column order; one name for a regression.
         bits: width of the codes it reads.
         encoders: fingerprints whose codes it may read, each with what was measured on it. The
@@ -31,6 +31,8 @@ class HeadManifest:
         created_at: unix seconds.
         report: the evaluation report.
         card: for shipped heads: data, licence, size, intended use.
+        thresholds: multi label: what the probability of each label must be above for it to be
+            given; None: 0.5.
     """
 
     kind: TaskKind
@@ -41,10 +43,17 @@ class HeadManifest:
     created_at: float
     report: dict[str, Any] | None = None
     card: dict[str, Any] | None = None
+    thresholds: tuple[float, ...] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": HEAD_FORMAT, **asdict(self), "labels": list(self.labels)}
+        thresholds = None if self.thresholds is None else list(self.thresholds)
+        return {
+            "format": HEAD_FORMAT,
+            **asdict(self),
+            "labels": list(self.labels),
+            "thresholds": thresholds,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> HeadManifest:
@@ -67,6 +76,7 @@ class HeadManifest:
                 created_at=float(data["created_at"]),
                 report=data.get("report"),
                 card=data.get("card"),
+                thresholds=_thresholds(data.get("thresholds")),
                 extra=dict(data.get("extra") or {}),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -107,6 +117,14 @@ def _one_of(value: Any, allowed: tuple[str, ...], name: str) -> Any:
     return cast(Any, value)
 
 
+def _thresholds(value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(one) in (int, float) for one in value):
+        raise TypeError("thresholds must be a list of numbers")
+    return tuple(float(one) for one in value)
+
+
 def _check(manifest: HeadManifest) -> None:
     labels = manifest.labels
     if not all(isinstance(label, str) for label in labels):
@@ -115,6 +133,12 @@ def _check(manifest: HeadManifest) -> None:
         raise ArtifactError(f"a head needs 1 to {MAX_LABELS} distinct labels, not {len(labels)}")
     if not isinstance(manifest.bits, int) or manifest.bits <= 0 or manifest.bits % 8:
         raise ArtifactError(f"bits must be a positive multiple of 8, not {manifest.bits!r}")
+    if manifest.thresholds is not None and (
+        manifest.kind != "multi_label"
+        or len(manifest.thresholds) != len(labels)
+        or not all(0.0 <= one <= 1.0 for one in manifest.thresholds)
+    ):
+        raise ArtifactError("thresholds are for multi label: one a label, 0 to 1")
     if not math.isfinite(manifest.created_at):
         raise ArtifactError("created_at must be a finite number")
     if not all(isinstance(value, dict | None) for value in (manifest.report, manifest.card)):

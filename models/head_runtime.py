@@ -17,9 +17,12 @@ from models.artifact import ArtifactError
 from models.codes import Codes, Floats, unpack_bits
 
 TaskKind = Literal["single_label", "multi_label", "regression"]
-HeadKind = Literal["linear", "mlp"]
+HeadKind = Literal["linear", "mlp", "prototype"]
+HeadChoice = Literal["auto", "linear", "mlp", "prototype"]  # auto: whichever suits the rows
 ClassWeight = Literal["balanced"] | None
-MULTI_LABEL_THRESHOLD = 0.5  # a label is given where its probability is above
+# A label is given where its probability is above, unless the version has thresholds of its own.
+MULTI_LABEL_THRESHOLD = 0.5
+LARGEST_OUTPUT = 1e30  # over it, sums could leave the range of 32-bit floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def head_from_tensors(tensors: dict[str, NDArray[Any]], bits: int, outputs: int)
         outputs: number of labels (1 for a regression).
 
     Raises:
-        ArtifactError: a tensor is missing, of the wrong shape or type, or not finite.
+        ArtifactError: a tensor is missing, of the wrong shape or type, not finite, or so large
+            that an output might not be.
     """
     names = set(tensors)
     if names not in ({"weight", "bias"}, {"weight", "bias", "hidden_weight", "hidden_bias"}):
@@ -87,8 +91,20 @@ def head_from_tensors(tensors: dict[str, NDArray[Any]], bits: int, outputs: int)
     for name, shape in expected.items():
         if floats[name].shape != shape:
             raise ArtifactError(f"{name} has shape {floats[name].shape}, expected {shape}")
+    largest = np.ones(bits)
+    if mlp:
+        largest = _largest(largest, floats["hidden_weight"], floats["hidden_bias"])
+    if not (_largest(largest, floats["weight"], floats["bias"]) <= LARGEST_OUTPUT).all():
+        raise ArtifactError(f"outputs could be over {LARGEST_OUTPUT:g}")
     linear = LinearHead(floats["weight"], floats["bias"])
     return MLPHead(floats["hidden_weight"], floats["hidden_bias"], linear) if mlp else linear
+
+
+def _largest(inputs: NDArray[np.float64], weight: Floats, bias: Floats) -> NDArray[np.float64]:
+    """What outputs (and partial sums over bits) cannot exceed, given that of the inputs."""
+    doubled = 2.0 * np.abs(weight.astype(np.float64))
+    sums: NDArray[np.float64] = inputs @ doubled + np.abs(bias.astype(np.float64))
+    return sums
 
 
 def fold_signs(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
@@ -125,6 +141,26 @@ def exact_grid(bound: NDArray[np.float64]) -> NDArray[np.float64]:
     smallest = np.finfo(np.float32).tiny
     grid: NDArray[np.float64] = np.exp2(np.ceil(np.log2(np.maximum(bound, smallest) / 2**23)))
     return grid
+
+
+def probabilities(logits: Floats, kind: TaskKind) -> Floats:
+    """One head's outputs as it shows them: softmax, logistic function, or as they are.
+
+    Args:
+        logits: `(n, outputs)`.
+        kind: of the task.
+    """
+    if kind == "single_label":
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        softmax: Floats = powers / powers.sum(axis=1, keepdims=True)
+        return softmax
+    return _logistic(logits) if kind == "multi_label" else logits
+
+
+def _logistic(logits: Floats) -> Floats:
+    """The logistic function in its tanh form: no overflow at either end."""
+    values: Floats = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return values
 
 
 class HeadStack:
@@ -246,7 +282,6 @@ class HeadStack:
         softmax: Floats = powers / self._sums(powers).take(self._head_of_column, axis=1)
         if self._all_softmax:
             return softmax
-        # tanh form: no overflow at either end.
-        logistic = 0.5 * (1.0 + np.tanh(0.5 * logits))
-        mixed = np.where(self._is_softmax, softmax, np.where(self._is_logistic, logistic, logits))
+        others = np.where(self._is_logistic, _logistic(logits), logits)
+        mixed = np.where(self._is_softmax, softmax, others)
         return mixed.astype(np.float32)

@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.cache.breaker import Breaker
 from app.cache.front import FrontCache
-from app.cache.keys import StoredCode, decode_value, encode_value, server_key
+from app.cache.keys import DIGEST_BYTES, StoredCode, decode_value, encode_value, server_key
 from app.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 MAX_SHARED_KEYS = 2048
+PAGE = 1_000  # codes that a scan reads at once
+# Nobody waits for a scan by the millisecond: it survives a restart of the server.
+SCAN_ATTEMPTS = 6
+SCAN_WAIT_S = 0.25
+
+
+class CacheGone(Exception):
+    """The server that holds the codes does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,49 @@ class CodeCache:
             pipeline.set(key, value, ex=self._ttl_s)
         await pipeline.execute()
 
+    async def stored(self, fingerprint: str, code_bytes: int) -> AsyncIterator[dict[bytes, bytes]]:
+        """All codes of an encoder that the server holds, by digest, in pages.
+
+        A code that is there all the while comes at least once, perhaps twice.
+
+        Args:
+            fingerprint: of the encoder.
+            code_bytes: width of its codes; anything of another width is left out.
+
+        Raises:
+            CacheGone: the server does not answer.
+        """
+        head = server_key(fingerprint, b"")
+        for _ in range(SCAN_ATTEMPTS):
+            server = await self._patiently(_run_id)
+            cursor, pattern = 0, _glob(head) + b"*"
+            while True:
+                cursor, found = await self._patiently(partial(_page, pattern, len(head), cursor))
+                codes = {}
+                for key, value in found.items():
+                    decoded = None if value is None else decode_value(key, value, code_bytes)
+                    if decoded is not None:
+                        codes[key[len(head) :]] = decoded.code
+                yield codes
+                if cursor == 0:
+                    break
+            # A server that was started again hashes otherwise: a cursor then leads past codes.
+            if await self._patiently(_run_id) == server:
+                return
+        raise CacheGone("the server that holds codes is started again and again")
+
+    async def _patiently(self, ask: Callable[[Redis], Awaitable[T]]) -> T:
+        if self._redis is None:
+            raise CacheGone("there is no server that holds codes")
+        for attempt in range(SCAN_ATTEMPTS):
+            try:
+                return await ask(self._redis)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._metrics.cache_errors.labels("scan").inc()
+                reason = type(error).__name__
+                await asyncio.sleep(SCAN_WAIT_S * (attempt + 1))
+        raise CacheGone(f"the server that holds codes does not answer ({reason})")
+
     async def ping(self) -> bool:
         """Ask the server itself, whatever the breaker says (for /ready and /v1/stats)."""
         if self._redis is None:
@@ -175,3 +229,25 @@ class CodeCache:
             logger.warning("cache %s failed: %s; going on without", operation, type(error).__name__)
         self._breaker.failed(time.monotonic())
         self._metrics.cache_errors.labels(operation).inc()
+
+
+async def _run_id(redis: Redis) -> str:
+    """Which run of the server this is."""
+    info = await redis.info("server")
+    return str(info["run_id"])
+
+
+async def _page(
+    pattern: bytes, head: int, cursor: int, redis: Redis
+) -> tuple[int, dict[bytes, bytes | None]]:
+    """Some keys that a pattern matches, with their values, and where to go on."""
+    after, keys = await redis.scan(cursor, pattern, PAGE)
+    # Keys of others may begin as ours do. The client decodes nothing: all are bytes.
+    own = [cast(bytes, key) for key in keys if len(key) == head + DIGEST_BYTES]
+    values = await redis.mget(own) if own else []
+    return int(after), dict(zip(own, cast(Sequence[bytes | None], values), strict=True))
+
+
+def _glob(text: bytes) -> bytes:
+    """A pattern that matches these very bytes."""
+    return re.sub(rb"([*?\[\]\\^-])", rb"\\\1", text)

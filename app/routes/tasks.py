@@ -1,18 +1,19 @@
-"""/v1/tasks: tasks, their versions, training."""
+"""/v1/tasks: tasks, training them, and testing what was trained."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from app.deps import Services, documented, json_body, read_json, requires
+from app.deps import Services, documented, json_body, read_json
 from app.errors import InvalidField
+from app.routes.paths import MANAGE, PREDICT, TaskName, VersionNumber
 from app.schemas import (
-    TASK_NAME,
+    EvaluateRequest,
     Job,
     Task,
     TaskDeleted,
@@ -20,24 +21,22 @@ from app.schemas import (
     TaskRequest,
     TrainOptions,
     TrainRequest,
-    Version,
 )
 from app.tasks import examples as reading
-from app.tasks.describe import describe_task, describe_version
-from app.tasks.registry import TaskState
-from app.tasks.trainer import TrainingOrder
+from app.tasks.describe import describe_task
+from app.tasks.settings import thresholds_of
+from app.tasks.state import TaskState
+from app.tasks.trainer import EvaluationOrder, TrainingOrder
+from models.head_runtime import TaskKind
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
-PREDICT, MANAGE = requires("predict"), requires("manage")
-Name = Annotated[str, Path(pattern=TASK_NAME)]
 COLUMNS = ("text_column", "label_column")
-Number = Annotated[int, Path(ge=1, le=999_999)]
 EXAMPLE: dict[str, Any] = {
     "examples": [
         {"text": "Where is my card?", "label": "card_arrival"},
         {"text": "I forgot my PIN", "label": "pin"},
     ],
-    "head": "linear",
+    "head": "auto",
 }
 TRAIN_BODY = documented(TrainRequest, EXAMPLE)
 TRAIN_BODY["requestBody"]["content"]["multipart/form-data"] = {
@@ -54,6 +53,19 @@ TRAIN_BODY["requestBody"]["content"]["multipart/form-data"] = {
     }
 }
 
+EVALUATE_BODY = documented(EvaluateRequest, {"examples": EXAMPLE["examples"]})
+EVALUATE_BODY["requestBody"]["content"]["multipart/form-data"] = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "CSV or JSONL."},
+            "text_column": {"type": "string", "default": "text"},
+            "label_column": {"type": "string", "default": "label"},
+        },
+    }
+}
+
 
 @router.get("/tasks", dependencies=[PREDICT])
 async def list_tasks(services: Services) -> TaskList:
@@ -62,7 +74,7 @@ async def list_tasks(services: Services) -> TaskList:
 
 
 @router.get("/tasks/{task}", dependencies=[PREDICT])
-async def get_task(task: Name, services: Services) -> Task:
+async def get_task(task: TaskName, services: Services) -> Task:
     """One task with its versions."""
     return describe_task(services.registry.snapshot.get(task))
 
@@ -75,7 +87,7 @@ async def get_task(task: Name, services: Services) -> Task:
     openapi_extra=documented(TaskRequest, {"kind": "single_label", "description": "Which team?"}),
 )
 async def put_task(
-    task: Name,
+    task: TaskName,
     body: Annotated[TaskRequest, Depends(json_body(TaskRequest))],
     services: Services,
 ) -> Response:
@@ -93,7 +105,7 @@ async def put_task(
 
 
 @router.delete("/tasks/{task}", dependencies=[MANAGE])
-async def delete_task(task: Name, services: Services) -> TaskDeleted:
+async def delete_task(task: TaskName, services: Services) -> TaskDeleted:
     """Delete a task with all its versions."""
     await asyncio.to_thread(services.registry.delete, task)
     return TaskDeleted(name=task)
@@ -105,40 +117,64 @@ async def delete_task(task: Name, services: Services) -> TaskDeleted:
     status_code=202,
     openapi_extra=TRAIN_BODY,
 )
-async def train(task: Name, request: Request, services: Services) -> Job:
+async def train(task: TaskName, request: Request, services: Services) -> Job:
     """Train a head from labelled texts: JSON, or multipart with a CSV or JSONL `file`."""
     await asyncio.to_thread(services.registry.refresh)
     state = services.registry.snapshot.get(task)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if _is_upload(request):
         order = await _order_from_upload(state, request)
     else:
         body = await read_json(request, TrainRequest)
         order = await asyncio.to_thread(_order_from_json, state, body)
-    rows = len(order.train) + len(order.test or ())
-    if rows > services.settings.max_examples:
-        raise InvalidField(
-            f"examples: {rows} are over the limit of {services.settings.max_examples}",
-            param="examples",
-        )
     return await services.trainer.submit(order)
 
 
-@router.get("/tasks/{task}/versions/{version}", dependencies=[PREDICT])
-async def get_version(task: Name, version: Number, services: Services) -> Version:
-    """One head version with its report."""
-    await asyncio.to_thread(services.registry.refresh)
-    return describe_version(services.registry.snapshot.get(task), version)
+@router.post(
+    "/tasks/{task}/versions/{version}/evaluate",
+    dependencies=[MANAGE],
+    status_code=202,
+    openapi_extra=EVALUATE_BODY,
+)
+async def evaluate(
+    task: TaskName, version: VersionNumber, request: Request, services: Services
+) -> Job:
+    """Test a version on labelled texts; the job ends with a report. Nothing is stored."""
+    manifest = await asyncio.to_thread(services.registry.version, task, version)
+    settings = services.registry.snapshot.get(task).settings_of(version)
+    kind = manifest.kind
+    if _is_upload(request):
+        examples = await _examples_from_upload(kind, request)
+    else:
+        body = await read_json(request, EvaluateRequest)
+        examples = await asyncio.to_thread(reading.from_json, body.examples, kind)
+    reading.label_names(examples, kind, manifest.labels)
+    order = EvaluationOrder(task, version, manifest, thresholds_of(manifest, settings), examples)
+    return await services.trainer.submit_evaluation(order)
 
 
-@router.post("/tasks/{task}/versions/{version}/activate", dependencies=[MANAGE])
-async def activate(task: Name, version: Number, services: Services) -> Version:
-    """Promote a version, or roll back to it."""
-    await asyncio.to_thread(services.registry.activate, task, version)
-    return describe_version(services.registry.snapshot.get(task), version)
+def _is_upload(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
+
+
+async def _examples_from_upload(kind: TaskKind, request: Request) -> reading.Examples:
+    async with request.form(max_files=1, max_fields=4) as form:
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        columns = {name: fields.pop(name, name.removesuffix("_column")) for name in COLUMNS}
+        if fields:
+            raise InvalidField(f"{next(iter(fields))[:80]}: no such field")
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
+            raise InvalidField("file: a CSV or JSONL file is needed", param="file")
+        data, name = await part.read(), part.filename or ""
+    return await asyncio.to_thread(
+        lambda: reading.from_upload(data, name, kind, name="file", **columns)
+    )
 
 
 def _order_from_json(state: TaskState, body: TrainRequest) -> TrainingOrder:
-    train = reading.from_json(body.examples, state.kind)
+    train = reading.NONE
+    if body.examples is not None:
+        train = reading.from_json(body.examples, state.kind)
     test = None
     if body.test_examples is not None:
         test = reading.from_json(body.test_examples, state.kind, "test_examples")
@@ -166,9 +202,9 @@ async def _order_from_form(state: TaskState, form: dict[str, Any]) -> TrainingOr
         )
 
     train = await read("file")
-    if train is None:
+    if train is None and options.base is None:
         raise InvalidField("file: a CSV or JSONL file is needed", param="file")
-    return _order(state, train, await read("test_file"), options)
+    return _order(state, train or reading.NONE, await read("test_file"), options)
 
 
 def _order(
@@ -177,6 +213,8 @@ def _order(
     test: reading.Examples | None,
     options: TrainOptions,
 ) -> TrainingOrder:
+    if not len(train) and options.base is None:
+        raise InvalidField("examples: needed where there is no base", param="examples")
     labels = reading.label_names(train, state.kind, state.labels)
     if test is not None:
         reading.label_names(test, state.kind, labels)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.schemas import Task, Version, VersionSummary
-from app.tasks.registry import TaskState
+from app.tasks.state import TaskState
 from models.head_artifact import HeadManifest
 
 
@@ -17,6 +19,7 @@ def describe_task(state: TaskState) -> Task:
         description=state.description,
         ready_made=state.ready_made,
         active_version=state.active,
+        shadow_version=state.shadow,
         created_at=state.created_at,
         versions=[
             _summary(number, version, number == state.active)
@@ -43,6 +46,7 @@ def describe_version(state: TaskState, number: int) -> Version:
         labels=list(manifest.labels),
         created_at=manifest.created_at,
         active=number == state.active,
+        settings=state.settings_of(number),
         report=manifest.report,
     )
 
@@ -55,9 +59,15 @@ def _summary(number: int, manifest: HeadManifest, active: bool) -> VersionSummar
         encoder=_trained_on(manifest),
         created_at=manifest.created_at,
         active=active,
-        accuracy=report.get("accuracy"),
-        macro_f1=report.get("macro_f1"),
+        accuracy=_figure(report, "accuracy"),
+        macro_f1=_figure(report, "macro_f1"),
     )
+
+
+def _figure(report: dict[str, Any], name: str) -> float | None:
+    """A figure of a report. An imported one may hold anything: that must not spoil the list."""
+    value = report.get(name)
+    return value if isinstance(value, float) else None
 
 
 def _trained_on(manifest: HeadManifest) -> str:

@@ -33,6 +33,9 @@ class Examples:
         return len(self.texts)
 
 
+NONE = Examples([], [])
+
+
 def from_json(examples: Sequence[Example], kind: TaskKind, name: str = "examples") -> Examples:
     """Examples of a JSON request.
 

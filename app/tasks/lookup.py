@@ -68,6 +68,10 @@ class Lookup:
         self._metrics = metrics
         self._limits = limits
 
+    async def info(self) -> EncoderInfo:
+        """The encoder as it is now."""
+        return await self._encoder.info()
+
     async def texts(
         self,
         inputs: str | list[str],

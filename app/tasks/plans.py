@@ -7,16 +7,19 @@ kept with the snapshot (`plan_for`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Conflict
-from app.tasks.registry import Snapshot, TaskState
-from models.codes import stack_codes
-from models.head_runtime import MULTI_LABEL_THRESHOLD, HeadStack, TaskKind
+from app.tasks.settings import thresholds_of
+from app.tasks.state import Snapshot, TaskState
+from models.codes import Floats, stack_codes
+from models.decision import threshold_array
+from models.head_runtime import HeadStack, TaskKind
 
 MAX_PLANS = 64
 DIGITS = 6  # of scores in answers; the float noise of a larger batch is far under it
@@ -24,7 +27,7 @@ DIGITS = 6  # of scores in answers; the float noise of a larger batch is far und
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """One task's columns in the stack's scores."""
+    """One task's columns in the stack's scores, and from where several labels are given."""
 
     name: str
     kind: TaskKind
@@ -32,11 +35,37 @@ class PlannedTask:
     version: int
     start: int
     stop: int
+    thresholds: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShadow:
+    """A task's version that answers beside the active one, unseen.
+
+    Attributes:
+        task: its name.
+        created_at: when the task was made: a new one of the same name is another.
+        active: the version that is compared with.
+        version: the shadow.
+        plan: answers this task alone, by the shadow.
+    """
+
+    task: str
+    created_at: float
+    active: int
+    version: int
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Heads of the asked tasks. `skipped` names tasks left out of "all tasks", and why."""
+    """Heads of the asked tasks.
+
+    Attributes:
+        skipped: tasks left out of "all tasks", and why.
+        floors: the confidence under which a task does not answer, of tasks that have one.
+        shadows: of the asked tasks that have one.
+    """
 
     tasks: tuple[PlannedTask, ...]
     stack: HeadStack | None
@@ -44,13 +73,25 @@ class Plan:
     names: tuple[str, ...]
     # When all tasks are single label: (name, version, label by column of the stack) of each.
     simple: tuple[tuple[str, int, Mapping[int, str]], ...] | None
+    floors: tuple[tuple[str, float], ...] = ()
+    shadows: tuple[PlannedShadow, ...] = ()
 
     def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         """Predictions by task name, one dict a code."""
         if self.stack is None:
             return [{} for _ in codes]
+        answers = self._answers(self.stack, codes, with_scores)
+        for name, floor in self.floors:
+            for answer in answers:
+                if answer[name]["score"] < floor:
+                    answer[name] |= {"label": None, "abstained": True}
+        return answers
+
+    def _answers(
+        self, stack: HeadStack, codes: Sequence[bytes], with_scores: bool
+    ) -> list[dict[str, Any]]:
         array = stack_codes(codes)
-        best, best_scores = self.stack.best(array)
+        best, best_scores = stack.best(array)
         places, rounded = best.tolist(), _rounded(best_scores)
         if self.simple and not with_scores:
             return [
@@ -62,7 +103,7 @@ class Plan:
                 }
                 for row, scores in zip(places, rounded, strict=True)
             ]
-        every = self.stack.scores(array)
+        every = stack.scores(array)
         return [self._write(*row, with_scores) for row in zip(every, places, rounded, strict=True)]
 
     def _write(
@@ -84,7 +125,7 @@ class Plan:
             if task.kind == "single_label":
                 answer = {"label": task.labels[place - task.start], "score": score}
             else:
-                chosen = np.flatnonzero(columns > MULTI_LABEL_THRESHOLD)
+                chosen = np.flatnonzero(columns > task.thresholds)
                 answer = {"labels": [task.labels[label] for label in chosen.tolist()]}
             answers[task.name] = answer | {"version": task.version}
             if with_scores:
@@ -109,7 +150,7 @@ def plan_for(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, 
     key = (None if names is None else tuple(names), fingerprint)
     plan: Plan | None = snapshot.plans.get(key)
     if plan is None:
-        plan = _make(snapshot, names, fingerprint, bits)
+        plan = make_plan(snapshot, names, fingerprint, bits)
         if len(snapshot.plans) >= MAX_PLANS:
             snapshot.plans.pop(next(iter(snapshot.plans)), None)
         snapshot.plans[key] = plan
@@ -130,7 +171,20 @@ def obstacle(state: TaskState, fingerprint: str, bits: int) -> str | None:
     return None
 
 
-def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
+def plan_with(
+    snapshot: Snapshot, state: TaskState, others: Sequence[str], fingerprint: str, bits: int
+) -> Plan:
+    """A plan for a task as `state` has it, whichever version is active, and for other tasks.
+
+    Raises:
+        NotFound, Conflict: as `plan_for`.
+    """
+    tasks = MappingProxyType({**snapshot.tasks, state.name: state})
+    return make_plan(Snapshot(tasks), [state.name, *others], fingerprint, bits)
+
+
+def make_plan(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
+    """`plan_for` without looking for one that was made before."""
     if names is None:
         states = list(snapshot.tasks.values())
     else:
@@ -149,8 +203,14 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
         return Plan((), None, tuple(skipped), (), None)
     stack = HeadStack(heads, [state.kind for state in usable])
     planned = tuple(
-        PlannedTask(state.name, state.kind, _labels(state), state.active or 0, start, stop)
+        PlannedTask(
+            state.name, state.kind, _labels(state), state.active or 0, start, stop, _cuts(state)
+        )
         for state, (start, stop) in zip(usable, stack.spans, strict=True)
+    )
+    settings = {state.name: state.settings_of(state.active or 0) for state in usable}
+    floors = tuple(
+        (name, one.min_confidence) for name, one in settings.items() if one.min_confidence
     )
     simple = None
     if all(task.kind == "single_label" for task in planned):
@@ -158,13 +218,36 @@ def _make(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str, bit
             (task.name, task.version, dict(enumerate(task.labels, start=task.start)))
             for task in planned
         )
+    shadows = tuple(
+        shadow for state in usable if (shadow := _shadow(snapshot, state, fingerprint, bits))
+    )
     names = tuple(task.name for task in planned)
-    return Plan(planned, stack, tuple(skipped), names, simple)
+    return Plan(planned, stack, tuple(skipped), names, simple, floors, shadows)
+
+
+def _shadow(
+    snapshot: Snapshot, state: TaskState, fingerprint: str, bits: int
+) -> PlannedShadow | None:
+    if state.shadow is None or state.active is None or state.shadow == state.active:
+        return None
+    seen = replace(state, active=state.shadow, head=state.shadow_head, shadow=None)
+    if obstacle(seen, fingerprint, bits) is not None:
+        return None  # it is for another encoder: nothing to compare
+    plan = plan_with(snapshot, seen, (), fingerprint, bits)
+    return PlannedShadow(state.name, state.created_at, state.active, state.shadow, plan)
 
 
 def _labels(state: TaskState) -> tuple[str, ...]:
     manifest = state.active_manifest
     return manifest.labels if manifest else state.labels
+
+
+def _cuts(state: TaskState) -> Floats:
+    manifest = state.active_manifest
+    thresholds = None
+    if manifest is not None:
+        thresholds = thresholds_of(manifest, state.settings_of(state.active or 0))
+    return threshold_array(thresholds, len(_labels(state)))
 
 
 def _rounded(values: NDArray[np.float32]) -> Any:

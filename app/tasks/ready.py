@@ -83,4 +83,5 @@ def _read_marks(marks: Path) -> dict[str, str]:
 
 def _is_users(registry: Registry, name: str) -> bool:
     manifest = registry.snapshot.get(name).active_manifest
-    return manifest is not None and manifest.card is None
+    # An imported one is the user's, even if it was exported from what was shipped.
+    return manifest is not None and (manifest.card is None or "imported_at" in manifest.extra)

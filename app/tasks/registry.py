@@ -1,11 +1,6 @@
-"""The registry of tasks on disk.
+"""The registry of tasks on disk: one folder a task, laid out as `app.tasks.task_files` says.
 
-    tasks/NAME/task.json                      kind, labels, description
-    tasks/NAME/versions/000001/manifest.json  one immutable folder a head version
-    tasks/NAME/versions/000001/weights.safetensors
-    tasks/NAME/active.json                    the pointer: {"version": 1}
-
-A version is written beside its place and renamed into it, whole and synced; the pointer is replaced
+A version is written beside its place and renamed into it, whole and synced; pointers are replaced
 atomically. Any number of processes may share the folder: each looks at it every half second (the
 stamps of the pointers, a few microseconds a task) and swaps in a new `Snapshot` when one changed.
 All methods block on the disk; the service calls them in threads.
@@ -13,89 +8,29 @@ All methods block on the disk; the service calls them in threads.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import logging
 import os
-import re
 import shutil
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast, get_args
+from typing import Any
 
 from app.errors import Conflict, InvalidField, NotFound
 from app.files import replace_file
-from app.schemas import TASK_NAME
-from models.artifact import ArtifactError, read_manifest, sync_folder
+from app.schemas import TASK_NAME, VersionSettings
+from app.tasks.state import Snapshot, TaskState
+from app.tasks.task_files import NAME, POINTER, SETTINGS, SHADOW, TASK_FILE, VERSIONS, TaskFiles
+from models.artifact import ArtifactError, sync_folder
+from models.example_rows import ExampleRows, load_rows, save_rows
 from models.head_artifact import HeadManifest, load_head, save_head
 from models.head_runtime import Head, TaskKind
 
 logger = logging.getLogger(__name__)
-
-TASK_FILE = "task.json"
-POINTER = "active.json"
-VERSIONS = "versions"
-_NAME = re.compile(TASK_NAME)
-# What reading a damaged JSON file can raise: deep nesting and huge numbers have their own errors.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """One task as last read. `head` is the active version's, None when nothing usable is active."""
-
-    name: str
-    kind: TaskKind
-    labels: tuple[str, ...]
-    description: str | None
-    ready_made: bool
-    created_at: float
-    versions: MappingProxyType[int, HeadManifest]
-    active: int | None
-    head: Head | None
-
-    def version(self, number: int) -> HeadManifest:
-        """The manifest of one version.
-
-        Raises:
-            NotFound: there is none of that number.
-        """
-        manifest = self.versions.get(number)
-        if manifest is None:
-            raise NotFound(
-                f"task {self.name!r} has no version {number}",
-                param="version",
-                code="version_not_found",
-            )
-        return manifest
-
-    @property
-    def active_manifest(self) -> HeadManifest | None:
-        return self.versions.get(self.active) if self.active is not None else None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All tasks at one moment. Never changed, only replaced; `plans` caches what is made of it."""
-
-    tasks: MappingProxyType[str, TaskState]
-    plans: dict[Any, Any] = field(default_factory=dict)
-
-    def get(self, name: str) -> TaskState:
-        """A task by name.
-
-        Raises:
-            NotFound: there is none.
-        """
-        state = self.tasks.get(name)
-        if state is None:
-            raise NotFound(f"no task {name[:80]!r}", param="tasks", code="task_not_found")
-        return state
 
 
 class Registry:
@@ -112,7 +47,7 @@ class Registry:
     def refresh(self) -> bool:
         """Look at the disk; swap in a new snapshot if anything changed. Returns whether."""
         with self._lock:
-            stamps = {name: self._stamp(name) for name in self._names()}
+            stamps = {name: self._files(name).stamp() for name in self._names()}
             if stamps == self._stamps:
                 return False
             known = self.snapshot.tasks
@@ -121,7 +56,7 @@ class Registry:
                 if self._stamps.get(name) == stamp and name in known:
                     tasks[name] = known[name]
                     continue
-                state = self._read(name, known.get(name))
+                state = self._files(name).read(known.get(name))
                 if state is not None:
                     tasks[name] = state
             self._stamps = stamps
@@ -142,7 +77,7 @@ class Registry:
         Raises:
             Conflict: it exists with another kind or other labels.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidField(f"a task's name must match {TASK_NAME}", param="task")
         if labels is not None and len(set(labels)) != len(labels):
             raise InvalidField("labels: each may stand there once", param="labels")
@@ -174,7 +109,7 @@ class Registry:
             NotFound: there is none.
         """
         folder = self._root / name
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise NotFound(f"no task {name[:80]!r}", param="task", code="task_not_found")
         grave = self._root / f".deleted-{uuid.uuid4().hex}"
         try:
@@ -185,20 +120,27 @@ class Registry:
         shutil.rmtree(grave, ignore_errors=True)
         self.refresh()
 
-    def add_version(self, name: str, manifest: HeadManifest, head: Head) -> int:
-        """Store a new version durably and return its number.
+    def add_version(
+        self, name: str, manifest: HeadManifest, head: Head, rows: ExampleRows | None = None
+    ) -> int:
+        """Store a new version durably, with the rows it was made from, and return its number.
 
         Raises:
             NotFound: the task is gone.
         """
         state = self._reread(name)
-        versions = self._root / name / VERSIONS
+        files = self._files(name)
+        versions = files.folder / VERSIONS
         temporary = versions / f".new-{uuid.uuid4().hex}"
         temporary.mkdir()
         try:
+            if rows is not None:
+                save_rows(temporary, rows)
             save_head(temporary, manifest, head)
-            number = max(self._numbers(name), default=0) + 1
-            while not _rename_into(temporary, versions / f"{number:06d}"):
+            number = files.next_number()
+            while files.grave(number).exists() or not _rename_into(
+                temporary, files.version(number)
+            ):
                 number += 1  # another process was faster
             sync_folder(versions)
         except BaseException:
@@ -210,18 +152,66 @@ class Registry:
         return number
 
     def activate(self, name: str, version: int) -> None:
-        """Point the task at a version.
+        """Point the task at a version. If it was the shadow, it no longer is.
 
         Raises:
             NotFound: no such task or version.
             Conflict: the version's files are damaged.
         """
+        self._point(name, POINTER, version)
+        self._end_shadow(name, version)
+
+    def set_shadow(self, name: str, version: int | None) -> None:
+        """Let a version answer beside the active one, unseen; None: no longer any.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: the version's files are damaged.
+        """
+        if version is not None:
+            self._point(name, SHADOW, version)
+            return
+        self._reread(name)
+        (self._root / name / SHADOW).unlink(missing_ok=True)
+        self.refresh()
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Remove a version and all that was stored with it; its number is not given again.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: it is the active one.
+        """
         self.version(name, version)
+        if self.snapshot.get(name).active == version:
+            raise Conflict(
+                f"version {version} of {name!r} is the active one: activate another first, or "
+                "delete the task",
+                param="version",
+                code="version_active",
+            )
+        files = self._files(name)
+        files.grave(version).touch()
+        sync_folder(files.folder / VERSIONS)
+        doomed = files.folder / VERSIONS / f".deleted-{uuid.uuid4().hex}"
         try:
-            load_head(self._folder(name, version))
-        except ArtifactError as error:
-            raise Conflict(f"version {version} of {name!r} cannot be used: {error}") from error
-        _write_json(self._root / name / POINTER, {"version": version, "at": time.time()})
+            files.version(version).rename(doomed)
+        except FileNotFoundError:
+            pass  # another process was faster
+        else:
+            sync_folder(files.folder / VERSIONS)
+            shutil.rmtree(doomed, ignore_errors=True)
+        files.settings(version).unlink(missing_ok=True)
+        self._end_shadow(name, version)
+        self.refresh()
+
+    def _end_shadow(self, name: str, version: int) -> None:
+        if self.snapshot.get(name).shadow == version:
+            self.set_shadow(name, None)
+
+    def _point(self, name: str, file: str, version: int) -> None:
+        self.head(name, version)
+        _write_json(self._root / name / file, {"version": version, "at": time.time()})
         self.refresh()
 
     def version(self, name: str, version: int) -> HeadManifest:
@@ -232,95 +222,55 @@ class Registry:
         """
         return self._reread(name).version(version)
 
+    def head(self, name: str, version: int) -> Head:
+        """The weights of one version.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: its files are damaged.
+        """
+        self.version(name, version)
+        try:
+            return load_head(self._files(name).version(version))[1]
+        except ArtifactError as error:
+            raise Conflict(f"version {version} of {name!r} cannot be used: {error}") from error
+
+    def rows(self, name: str, version: int) -> ExampleRows | None:
+        """The rows that a version was made from; None for one that was stored without.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: the file is damaged.
+        """
+        manifest = self.version(name, version)
+        try:
+            rows = load_rows(self._files(name).version(version), manifest.bits)
+        except ArtifactError as error:
+            raise Conflict(f"the rows of version {version} cannot be read: {error}") from error
+        return None if rows is None else rows.known_as(version)
+
+    def configure(self, name: str, version: int, settings: VersionSettings) -> None:
+        """Change how a version answers, from now on and in every process.
+
+        Raises:
+            NotFound: no such task or version.
+        """
+        self.version(name, version)
+        files = self._files(name)
+        (files.folder / SETTINGS).mkdir(exist_ok=True)
+        _write_json(files.settings(version), settings.model_dump())
+        self.refresh()
+
     def _reread(self, name: str) -> TaskState:
         self.refresh()
         return self.snapshot.get(name)
 
     def _names(self) -> list[str]:
         with os.scandir(self._root) as entries:
-            return sorted(e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir())
+            return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
 
-    def _numbers(self, name: str) -> list[int]:
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / name / VERSIONS) as e:
-            return sorted(int(entry.name) for entry in e if entry.name.isdecimal())
-        return []
-
-    def _folder(self, name: str, version: int) -> Path:
-        return self._root / name / VERSIONS / f"{version:06d}"
-
-    def _stamp(self, name: str) -> tuple[Any, ...]:
-        """Changes whenever the task, its pointer or its list of versions does."""
-        stamp: list[Any] = []
-        for path in (TASK_FILE, POINTER, VERSIONS):
-            try:
-                status = os.stat(self._root / name / path)
-            except FileNotFoundError:
-                stamp.append(None)
-            else:
-                # Links too: a folder gains one with each version, should two fall into one tick.
-                stamp.append((status.st_mtime_ns, status.st_ino, status.st_size, status.st_nlink))
-        return tuple(stamp)
-
-    def _read(self, name: str, known: TaskState | None) -> TaskState | None:
-        folder = self._root / name
-        try:
-            task = json.loads((folder / TASK_FILE).read_bytes())
-            kind = task["kind"]
-            if kind not in get_args(TaskKind):
-                raise ValueError(f"unknown kind {kind!r}")
-            labels = tuple(str(label) for label in task["labels"])
-            created_at = float(task["created_at"])
-        except FileNotFoundError:
-            return None  # being made, or gone since
-        except _DAMAGE as error:
-            logger.error("task %s is damaged and left out: %s", name, error)
-            return None
-        if known is not None and known.created_at != created_at:
-            known = None  # deleted and made anew since: its version numbers mean others now
-        versions = dict(known.versions) if known else {}
-        numbers = self._numbers(name)
-        for number in set(versions) - set(numbers):
-            del versions[number]
-        for number in numbers:
-            if number not in versions:
-                with self._damage_logged(name, number):
-                    manifest = HeadManifest.from_json(read_manifest(self._folder(name, number)))
-                    versions[number] = manifest
-        active = self._pointer(name)
-        head = None
-        if active is not None and active in versions:
-            if known is not None and known.active == active and known.head is not None:
-                head = known.head
-            else:
-                with self._damage_logged(name, active):
-                    _, head = load_head(self._folder(name, active))
-        return TaskState(
-            name=name,
-            kind=cast(TaskKind, kind),
-            labels=labels,
-            description=task.get("description"),
-            ready_made=bool(task.get("ready_made")),
-            created_at=created_at,
-            versions=MappingProxyType(versions),
-            active=active if head is not None else None,
-            head=head,
-        )
-
-    def _pointer(self, name: str) -> int | None:
-        try:
-            return int(json.loads((self._root / name / POINTER).read_bytes())["version"])
-        except FileNotFoundError:
-            return None
-        except _DAMAGE as error:
-            logger.error("the pointer of task %s is damaged: %s", name, error)
-            return None
-
-    @contextlib.contextmanager
-    def _damage_logged(self, name: str, number: int) -> Any:
-        try:
-            yield
-        except ArtifactError as error:
-            logger.error("version %d of task %s is damaged and left out: %s", number, name, error)
+    def _files(self, name: str) -> TaskFiles:
+        return TaskFiles(self._root / name)
 
     def _write_task(
         self,

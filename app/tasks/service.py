@@ -16,6 +16,7 @@ from app.tasks.head_queue import HeadQueue
 from app.tasks.lookup import Lookup
 from app.tasks.plans import Plan, plan_for
 from app.tasks.registry import Registry
+from app.tasks.shadow import ShadowTraffic
 
 # Sets of tasks counted apart until someone reads the figures.
 MAX_SETS = 1_000
@@ -29,6 +30,7 @@ class PredictionService:
     lookup: Lookup
     encoder: TextEncoder
     metrics: Metrics
+    shadows: ShadowTraffic
     max_tasks: int
     # Texts answered by each set of tasks, not yet in the metric: one dict entry a request, where
     # a counter a task would cost more than the heads do.
@@ -54,7 +56,9 @@ class PredictionService:
             plan = self._plan(request.tasks, looked.info.fingerprint, looked.info.bits)
         codes = [stored.code for stored in looked.codes]
         predictions = await self._heads.predict(plan, codes, request.scores)
-        self._count(plan, len(looked.codes), looked.encoded)
+        self.count(plan, len(looked.codes), looked.encoded)
+        if plan.shadows:
+            self.shadows.note(plan, looked.digests, codes, predictions)
         answer: dict[str, Any] = {
             "object": "list",
             "encoder": looked.info.fingerprint,
@@ -91,7 +95,8 @@ class PredictionService:
     def _plan(self, tasks: Sequence[str] | None, fingerprint: str, bits: int) -> Plan:
         return plan_for(self.registry.snapshot, tasks, fingerprint, bits)
 
-    def _count(self, plan: Plan, texts: int, encoded: int) -> None:
+    def count(self, plan: Plan, texts: int, encoded: int) -> None:
+        """Book answers to texts, of which `encoded` cost a pass."""
         self._answered[plan.names] += texts
         if len(self._answered) > MAX_SETS:
             self._count_tasks()

@@ -1,5 +1,7 @@
 """Training a head as a job: encode (through the cache, like everyone), fit, evaluate, store.
 
+Testing a version on labelled rows is a job too, which stores nothing.
+
 The numeric part runs in a worker process of its own, so that it neither holds the event loop nor
 can take the service down.
 """
@@ -10,36 +12,44 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
-from app.call import Call
-from app.errors import ApiError, Conflict, EncoderUnavailable, InvalidField, Overloaded
+from app.errors import ApiError, Conflict, InvalidField, Overloaded
 from app.schemas import ErrorBody, Job, TrainOptions
-from app.tasks.examples import Examples, target_array
+from app.tasks.encode_rows import Encoded, encode_rows
+from app.tasks.examples import NONE, Examples, target_array
 from app.tasks.jobs import STAMP_EVERY_S, JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
-from models.codes import Codes, stack_codes
 from models.encoder import EncoderInfo
+from models.example_rows import ExampleRows
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, TaskKind
-from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
+from models.training.evaluation import EvaluationData, evaluate_rows
+from models.training.job import (
+    TrainingData,
+    TrainingOptions,
+    TrainingResult,
+    fit_and_evaluate,
+)
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 128
-CHUNKS_AT_ONCE = 2  # one on the device while the next is tokenized; the rest is for live traffic
-PATIENCE_S = 60.0  # how long a job waits for an overloaded or absent encoder
+Result = TypeVar("Result")
+Work = Callable[[Job], Awaitable[None]]
 SAVE_EVERY_S = 0.5
+# Rows times labels of a training: truth and outputs are tables of so many numbers, a few at a time.
+MAX_CELLS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """What to train. `test` None: hold out a part of `train`."""
+    """What to train. `test` None: hold out a part of `train`, which may be empty over a base."""
 
     task: str
     kind: TaskKind
@@ -49,16 +59,34 @@ class TrainingOrder:
     options: TrainOptions
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationOrder:
+    """What to test, with the labels' thresholds as they are set."""
+
+    task: str
+    version: int
+    manifest: HeadManifest
+    thresholds: tuple[float, ...] | None
+    examples: Examples
+
+
 class Trainer:
     """Runs training jobs, one at a time; others queue up to `max_jobs`."""
 
     def __init__(
-        self, registry: Registry, jobs: JobStore, lookup: Lookup, *, max_jobs: int
+        self,
+        registry: Registry,
+        jobs: JobStore,
+        lookup: Lookup,
+        *,
+        max_jobs: int,
+        max_examples: int,
     ) -> None:
         self._registry = registry
         self._jobs = jobs
         self._lookup = lookup
         self._max_jobs = max_jobs
+        self._max_examples = max_examples
         self._running: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._workers: ProcessPoolExecutor | None = None
@@ -68,14 +96,31 @@ class Trainer:
 
         Raises:
             Overloaded: too many are queued already.
+            InvalidField: too many rows, or too many for so many labels.
+            NotFound: there is no such version as the base.
+            Conflict: the base has no stored rows.
         """
-        if len(self._running) >= self._max_jobs:
-            raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
-        job = await asyncio.to_thread(self._jobs.create, order.task)
-        task = asyncio.create_task(self._run(job, order), name=job.id)
-        self._running[job.id] = task
-        task.add_done_callback(lambda _: self._running.pop(job.id, None))
-        return job
+        rows = len(order.train) + len(order.test or ())
+        self._check_size(rows, len(order.labels), 0)
+        self._check_queue()
+        base = await asyncio.to_thread(self._base, order)
+        if base is not None:
+            self._check_size(rows, len(order.labels), len(base.rows))
+        return await self._start(order.task, lambda job: self._train(job, order, base))
+
+    async def submit_evaluation(self, order: EvaluationOrder) -> Job:
+        """Queue the test of a version on labelled rows.
+
+        Raises:
+            Overloaded: too many jobs are queued already.
+            InvalidField: too many rows, or too many for so many labels.
+            NotFound, Conflict: there is no such version, or it cannot be read.
+        """
+        self._check_size(len(order.examples), len(order.manifest.labels), 0)
+        self._check_queue()
+        head = await asyncio.to_thread(self._registry.head, order.task, order.version)
+        rows = await asyncio.to_thread(self._registry.rows, order.task, order.version)
+        return await self._start(order.task, lambda job: self._evaluate(job, order, head, rows))
 
     async def close(self) -> None:
         """Stop; jobs under way are marked as failed."""
@@ -88,11 +133,55 @@ class Trainer:
                 process.terminate()
             await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
-    async def _run(self, job: Job, order: TrainingOrder) -> None:
+    def _check_queue(self) -> None:
+        if len(self._running) >= self._max_jobs:
+            raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
+
+    def _check_size(self, given: int, labels: int, of_base: int) -> None:
+        """Refuse what would not fit into memory, counting the rows of a base too."""
+        rows = given + of_base
+        among = f", {of_base} of them of the base," if of_base else ""
+        if rows > self._max_examples:
+            raise InvalidField(
+                f"examples: {rows}{among} are over the limit of {self._max_examples}",
+                param="examples",
+            )
+        if rows * labels > MAX_CELLS:
+            raise InvalidField(
+                f"examples: {rows}{among} with {labels} labels are over the limit of "
+                f"{MAX_CELLS} rows times labels",
+                param="examples",
+            )
+
+    def _base(self, order: TrainingOrder) -> _Base | None:
+        version = order.options.base
+        if version is None:
+            return None
+        manifest = self._registry.version(order.task, version)
+        rows = self._registry.rows(order.task, version)
+        if rows is None:
+            raise Conflict(
+                f"version {version} was stored without its rows: give all examples",
+                param="base",
+                code="no_stored_rows",
+            )
+        if list(manifest.labels) != order.labels:
+            raise Conflict(f"version {version} has other labels than the task", param="base")
+        return _Base(version, next(iter(manifest.encoders)), rows)
+
+    async def _start(self, task: str, work: Work) -> Job:
+        """Queue a job."""
+        job = await asyncio.to_thread(self._jobs.create, task)
+        running = asyncio.create_task(self._run(job, work), name=job.id)
+        self._running[job.id] = running
+        running.add_done_callback(lambda _: self._running.pop(job.id, None))
+        return job
+
+    async def _run(self, job: Job, work: Work) -> None:
         stamping = asyncio.create_task(self._stamp(job.id))
         try:
             async with self._turn:
-                await self._train(job, order)
+                await work(job)
         except asyncio.CancelledError:
             self._fail(job, "the service was stopped", "job_interrupted")
             raise
@@ -109,97 +198,118 @@ class Trainer:
         finally:
             stamping.cancel()
 
-    async def _train(self, job: Job, order: TrainingOrder) -> None:
-        job.status, job.stage = "running", "encoding"
-        await asyncio.to_thread(self._jobs.save, job)
+    async def _train(self, job: Job, order: TrainingOrder, base: _Base | None) -> None:
         started = time.perf_counter()
-        encoded = await self._encode(job, order)
+        encoded = await self._encode(job, order.train.texts + (order.test or NONE).texts)
         encode_s = time.perf_counter() - started
+        if base is not None and base.encoder != encoded.info.fingerprint:
+            raise Conflict(
+                f"the rows of version {base.version} are codes of encoder {base.encoder}, the "
+                f"running encoder is {encoded.info.fingerprint}: give all examples",
+                param="base",
+            )
         job.stage, job.progress = "fitting", 0.6
         await asyncio.to_thread(self._jobs.save, job)
-        test_targets = None
+        test_codes = test_targets = None
         if order.test is not None:
+            test_codes = encoded.codes[len(order.train) :]
             test_targets = target_array(order.test, order.kind, order.labels)
         data = TrainingData(
             kind=order.kind,
             labels=order.labels,
-            codes=encoded.train,
+            codes=encoded.codes[: len(order.train)],
             targets=target_array(order.train, order.kind, order.labels),
-            test_codes=encoded.test,
+            test_codes=test_codes,
             test_targets=test_targets,
+            base=None if base is None else base.rows,
         )
         options = order.options
-        head, report = await self._fit(
-            data,
-            TrainingOptions(
-                options.head, options.test_fraction, options.seed, options.class_weight
-            ),
+        chosen = TrainingOptions(
+            options.head, options.test_fraction, options.seed, options.class_weight
         )
+        result = await self._in_worker(fit_and_evaluate, data, chosen)
+        report = result.report
+        if base is not None:
+            report["base"]["version"] = base.version
         report["seconds"] = {"encode": encode_s, "fit": report.pop("fit_seconds")}
         report["usage"] = encoded.usage
+        report["options"] = options.model_dump(
+            include={"head", "test_fraction", "seed", "class_weight"}
+        )
         job.stage, job.progress = "saving", 0.95
         await asyncio.to_thread(self._jobs.save, job)
-        job.version = await asyncio.to_thread(self._store, order, encoded.info, head, report)
-        job.report = report
+        version = await asyncio.to_thread(self._store, order, encoded.info, result)
+        await self._succeed(job, version, report)
+
+    async def _evaluate(
+        self, job: Job, order: EvaluationOrder, head: Head, rows: ExampleRows | None
+    ) -> None:
+        manifest = order.manifest
+        started = time.perf_counter()
+        encoded = await self._encode(job, order.examples.texts)
+        encode_s = time.perf_counter() - started
+        if encoded.info.fingerprint not in manifest.encoders:
+            raise Conflict(
+                f"version {order.version} is for encoder {next(iter(manifest.encoders), 'none')}, "
+                f"the running encoder is {encoded.info.fingerprint}",
+                code="head_not_usable",
+            )
+        job.stage, job.progress = "evaluating", 0.6
+        await asyncio.to_thread(self._jobs.save, job)
+        labels = list(manifest.labels)
+        data = EvaluationData(
+            kind=manifest.kind,
+            head_kind=manifest.head,
+            labels=labels,
+            head=head,
+            thresholds=order.thresholds,
+            codes=encoded.codes,
+            targets=target_array(order.examples, manifest.kind, labels),
+            rows=rows,
+        )
+        report = await self._in_worker(evaluate_rows, data)
+        report["seconds"] = {"encode": encode_s}
+        report["usage"] = encoded.usage
+        await self._succeed(job, order.version, report)
+
+    async def _succeed(self, job: Job, version: int, report: dict[str, Any]) -> None:
+        job.version, job.report = version, report
         job.status, job.stage, job.progress = "succeeded", "done", 1.0
         job.finished_at = time.time()
         await asyncio.to_thread(self._jobs.save, job)
 
-    async def _encode(self, job: Job, order: TrainingOrder) -> _Encoded:
-        texts = order.train.texts + (order.test.texts if order.test else [])
-        chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
-        collected = _Collected(len(chunks))
-        places = iter(range(len(chunks)))
+    async def _encode(self, job: Job, texts: list[str]) -> Encoded:
+        job.status, job.stage = "running", "encoding"
+        await asyncio.to_thread(self._jobs.save, job)
         saved_at = time.monotonic()
 
-        async def work() -> None:
+        async def progress(share: float) -> None:
             nonlocal saved_at
-            for place in places:
-                await self._encode_chunk(chunks[place], collected, place)
-                job.progress = round(0.6 * collected.done / len(chunks), 3)
-                if time.monotonic() - saved_at > SAVE_EVERY_S:
-                    saved_at = time.monotonic()
-                    await asyncio.to_thread(self._jobs.save, job)
+            job.progress = round(0.6 * share, 3)
+            if time.monotonic() - saved_at > SAVE_EVERY_S:
+                saved_at = time.monotonic()
+                await asyncio.to_thread(self._jobs.save, job)
 
-        async with _first_error_alone(), asyncio.TaskGroup() as group:
-            for _ in range(CHUNKS_AT_ONCE):
-                group.create_task(work())
-        return collected.result(len(order.train), order.test is not None)
+        return await encode_rows(self._lookup, texts, progress)
 
-    async def _encode_chunk(self, texts: list[str], collected: _Collected, place: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                looked = await self._lookup.texts(texts, Call())
-            except (Overloaded, EncoderUnavailable) as error:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(min(2.0, error.retry_after or 1.0))
-            else:
-                collected.add(place, looked.info, [s.code for s in looked.codes], looked.usage())
-                return
-
-    async def _fit(
-        self, data: TrainingData, options: TrainingOptions
-    ) -> tuple[Head, dict[str, Any]]:
+    async def _in_worker(self, work: Callable[..., Result], *arguments: Any) -> Result:
         if self._workers is None:
             self._workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, fit_and_evaluate, data, options)
+        return await loop.run_in_executor(self._workers, work, *arguments)
 
-    def _store(
-        self, order: TrainingOrder, info: EncoderInfo, head: Head, report: dict[str, Any]
-    ) -> int:
+    def _store(self, order: TrainingOrder, info: EncoderInfo, result: TrainingResult) -> int:
         manifest = HeadManifest(
             kind=order.kind,
-            head=order.options.head,
+            head=result.kind,
             labels=tuple(order.labels),
             bits=info.bits,
             encoders={info.fingerprint: {"profile": info.profile}},
             created_at=time.time(),
-            report=report,
+            report=result.report,
+            thresholds=result.thresholds,
         )
-        version = self._registry.add_version(order.task, manifest, head)
+        version = self._registry.add_version(order.task, manifest, result.head, result.rows)
         activate = order.options.activate
         if activate is None:
             activate = self._registry.snapshot.get(order.task).active is None
@@ -231,46 +341,7 @@ class Trainer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    info: EncoderInfo
-    train: Codes
-    test: Codes | None
-    usage: dict[str, int]
-
-
-class _Collected:
-    """Codes of chunks that come in any order."""
-
-    def __init__(self, chunks: int) -> None:
-        self._codes: list[list[bytes]] = [[] for _ in range(chunks)]
-        self._info: EncoderInfo | None = None
-        self._usage = {"inputs": 0, "cached": 0, "encoded": 0}
-        self.done = 0
-
-    def add(self, place: int, info: EncoderInfo, codes: list[bytes], usage: dict[str, int]) -> None:
-        if self._info is not None and self._info.fingerprint != info.fingerprint:
-            raise Conflict("the encoder changed during the training; start it again")
-        self._info = info
-        self._codes[place] = codes
-        for name in self._usage:
-            self._usage[name] += usage[name]
-        self.done += 1
-
-    def result(self, train_rows: int, has_test: bool) -> _Encoded:
-        if self._info is None:
-            raise InvalidField("there are no examples", param="examples")
-        codes = stack_codes([code for chunk in self._codes for code in chunk])
-        test = codes[train_rows:] if has_test else None
-        return _Encoded(self._info, codes[:train_rows], test, self._usage)
-
-
-@contextlib.asynccontextmanager
-async def _first_error_alone() -> Any:
-    """Let a task group's first error through by itself."""
-    try:
-        yield
-    except* Exception as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+class _Base:
+    version: int
+    encoder: str
+    rows: ExampleRows

@@ -1,40 +1,38 @@
-"""Training a head on codes, with scikit-learn. Seconds, not minutes: codes are small."""
+"""Training a head on codes. Seconds, not minutes: codes are small."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import train_test_split
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from models.codes import Codes, unpack_signs
-from models.head_runtime import ClassWeight, Head, HeadKind, LinearHead, MLPHead, TaskKind
+from models.codes import Codes, Floats, unpack_signs
+from models.head_runtime import (
+    ClassWeight,
+    Head,
+    HeadChoice,
+    LinearHead,
+    MLPHead,
+    TaskKind,
+    probabilities,
+)
+from models.training.calibration import fit_temperature
+from models.training.crossfit import FOLDS, CrossFit, cross_fit, folds_to_run
+from models.training.families import Family, Map, linear_family, mlp_family, prototype_family
+from models.training.folds import assign_folds
+from models.training.logistic import Link, balanced_weights, losses_of
+from models.training.mlp import MLPMap
+from models.training.regression import train_regression
+from models.training.thresholds import best_thresholds
+from models.training.trained import TrainedHead
 
-# Inverse regularisation strengths tried on held-back training rows; a code has many
-# interchangeable bits, so the useful ones lie far under scikit-learn's default of 1.
-STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)
-SEARCH_ROWS = 8_000
-HIDDEN_UNITS = 128
-EARLY_STOPPING_ROWS = 2_000
-EARLY_STOPPING_SMALLEST = 20  # two of each class in the tenth that is held back
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedHead:
-    """A head and how it was chosen."""
-
-    head: Head
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+# Mean rows a label under which class means are ahead of logistic regression (docs/experiments.md).
+FEW_ROWS = 16
+ABSENT = -1e4  # the output of a label without examples: under any other's
+CONSTANT = 8.0  # multi label: that of a label that all rows have, or with a minus none
 
 
 def train_head(
@@ -43,11 +41,11 @@ def train_head(
     *,
     kind: TaskKind,
     outputs: int,
-    head: HeadKind = "linear",
+    head: HeadChoice = "auto",
     class_weight: ClassWeight = None,
     seed: int = 0,
 ) -> TrainedHead:
-    """Train one head.
+    """Train one head: choose its prior by cross-validation, fit it on all rows, calibrate it.
 
     Args:
         codes: `(n, bits // 8)` uint8.
@@ -55,8 +53,9 @@ def train_head(
             `(n,)` floats for regression.
         kind: the task's kind.
         outputs: number of labels (1 for regression).
-        head: `linear` or `mlp`.
-        class_weight: `balanced` weighs classes by inverse frequency (linear classifiers only).
+        head: `linear`, `mlp`, `prototype` (class means, or logistic regression with a strong
+            prior), or `auto`: `prototype` with few rows a label, else `linear`.
+        class_weight: `balanced` weighs classes by inverse frequency (not for an MLP).
         seed: of every random choice.
 
     Returns:
@@ -68,185 +67,154 @@ def train_head(
     if len(codes) != len(targets):
         raise ValueError(f"{len(codes)} codes and {len(targets)} targets")
     if class_weight and (head == "mlp" or kind == "regression"):
-        raise ValueError("class_weight is for linear classifiers")
-    signs = unpack_signs(codes)
+        raise ValueError("class_weight is for linear and prototype classifiers")
     if kind == "regression":
-        return _regression(signs, targets, head, seed)
+        if head == "prototype":
+            raise ValueError("prototype is for classifiers: a regression has no classes")
+        return train_regression(codes, targets, "mlp" if head == "mlp" else "linear", seed)
     if kind == "single_label":
-        present = np.unique(targets)
-        if len(present) < 2:
+        matrix = np.zeros((len(targets), outputs), dtype=np.float32)
+        matrix[np.arange(len(targets)), targets] = 1.0
+        if matrix.any(axis=0).sum() < 2:
             raise ValueError("training needs examples of at least two labels")
-        if head == "mlp":
-            return _mlp_classifier(signs, targets, present, outputs, seed)
-        return _linear_classifier(signs, targets, present, outputs, class_weight, seed)
-    if not targets.any() or targets.all():
-        raise ValueError("training needs both present and absent labels")
-    if head == "mlp":
-        return _mlp_multi_label(signs, targets, outputs, seed)
-    return _linear_multi_label(signs, targets, outputs, class_weight, seed)
-
-
-def _linear_classifier(
-    signs: Floats,
-    targets: NDArray[Any],
-    present: NDArray[Any],
-    outputs: int,
-    class_weight: ClassWeight,
-    seed: int,
-) -> TrainedHead:
-    def fit(x: Floats, y: NDArray[Any], strength: float) -> LogisticRegression:
-        model = LogisticRegression(
-            C=strength, class_weight=class_weight, max_iter=300, tol=1e-3, random_state=seed
-        )
-        return model.fit(x, y)
-
-    strength = _choose_strength(
-        signs, targets, fit, lambda model, x, y: float(model.score(x, y)), seed, stratify=True
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model = fit(signs, targets, strength)
-    unfinished = any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    weight, bias = _spread_classes(model.coef_.T, model.intercept_, present, outputs)
-    return TrainedHead(
-        LinearHead(weight, bias),
-        {"C": strength, "iterations": int(np.max(model.n_iter_))},
-        ["the optimiser stopped before it converged"] if unfinished else [],
-    )
-
-
-def _mlp_classifier(
-    signs: Floats, targets: NDArray[Any], present: NDArray[Any], outputs: int, seed: int
-) -> TrainedHead:
-    smallest = int(np.unique(targets, return_counts=True)[1].min())
-    model = _mlp(MLPClassifier, len(targets), seed, smallest)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(signs, targets)
-    weight, bias = _spread_classes(model.coefs_[1], model.intercepts_[1], present, outputs)
-    return _mlp_head(model, LinearHead(weight, bias))
-
-
-def _linear_multi_label(
-    signs: Floats, targets: NDArray[Any], outputs: int, class_weight: ClassWeight, seed: int
-) -> TrainedHead:
-    def fit(x: Floats, y: NDArray[Any], strength: float) -> OneVsRestClassifier:
-        base = LogisticRegression(
-            C=strength, class_weight=class_weight, max_iter=300, tol=1e-3, random_state=seed
-        )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Label .* is present in all", append=False)
-            return OneVsRestClassifier(base).fit(x, y)
-
-    def score(model: OneVsRestClassifier, x: Floats, y: NDArray[Any]) -> float:
-        return float(np.mean(model.predict(x).reshape(y.shape) == y))
-
-    strength = _choose_strength(signs, targets, fit, score, seed, stratify=False)
-    model = fit(signs, targets, strength)
-    weight = np.zeros((signs.shape[1], outputs), dtype=np.float32)
-    bias = np.zeros(outputs, dtype=np.float32)
-    for column, estimator in enumerate(model.estimators_):
-        if isinstance(estimator, LogisticRegression):
-            weight[:, column], bias[column] = estimator.coef_[0], estimator.intercept_[0]
-        else:  # a label that all rows or none have: a constant, far from the threshold
-            bias[column] = 8.0 if targets[0, column] else -8.0
-    return TrainedHead(LinearHead(weight, bias), {"C": strength})
-
-
-def _mlp_multi_label(signs: Floats, targets: NDArray[Any], outputs: int, seed: int) -> TrainedHead:
-    model = _mlp(MLPClassifier, len(targets), seed)
-    # scikit-learn takes a single column of labels as a plain binary target.
-    model.fit(signs, targets if outputs > 1 else targets[:, 0])
-    output = LinearHead(_float32(model.coefs_[1]), _float32(model.intercepts_[1]))
-    return _mlp_head(model, output)
-
-
-def _regression(signs: Floats, targets: NDArray[Any], head: HeadKind, seed: int) -> TrainedHead:
-    centre, spread = float(np.mean(targets)), float(np.std(targets)) or 1.0
-    scaled = (targets - centre) / spread
-    if head == "mlp":
-        model = _mlp(MLPRegressor, len(targets), seed)
-        model.fit(signs, scaled)
-        weight, bias = model.coefs_[1] * spread, model.intercepts_[1] * spread + centre
-        return _mlp_head(model, LinearHead(_float32(weight), _float32(bias)))
-
-    def fit(x: Floats, y: NDArray[Any], strength: float) -> Ridge:
-        return Ridge(alpha=1.0 / strength, random_state=seed).fit(x, y)
-
-    strength = _choose_strength(
-        signs, scaled, fit, lambda model, x, y: float(model.score(x, y)), seed, stratify=False
-    )
-    ridge = fit(signs, scaled, strength)
-    weight = _float32(ridge.coef_.reshape(-1, 1) * spread)
-    bias = _float32(np.array([ridge.intercept_ * spread + centre]))
-    return TrainedHead(LinearHead(weight, bias), {"alpha": 1.0 / strength})
-
-
-def _choose_strength(
-    signs: Floats,
-    targets: NDArray[Any],
-    fit: Callable[[Floats, NDArray[Any], float], Any],
-    score: Callable[[Any, Floats, NDArray[Any]], float],
-    seed: int,
-    *,
-    stratify: bool,
-) -> float:
-    """The strength that scores best on a held-back fifth of (at most `SEARCH_ROWS`) rows."""
-    rows = np.random.default_rng(seed).permutation(len(signs))[:SEARCH_ROWS]
-    x, y = signs[rows], targets[rows]
-    if len(rows) < 20:
-        return STRENGTHS[len(STRENGTHS) // 2]
-    smallest = int(np.unique(y, return_counts=True)[1].min()) if stratify else 0
-    can_stratify = smallest >= 2 and len(np.unique(y)) <= len(rows) // 5
-    fit_x, held_x, fit_y, held_y = train_test_split(
-        x, y, test_size=0.2, random_state=seed, stratify=y if can_stratify else None
-    )
-    if stratify and len(np.unique(fit_y)) < 2:
-        return STRENGTHS[len(STRENGTHS) // 2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        scores = [score(fit(fit_x, fit_y, c), held_x, held_y) for c in STRENGTHS]
-    return STRENGTHS[int(np.argmax(scores))]
-
-
-def _spread_classes(
-    weight: NDArray[Any], bias: NDArray[Any], present: Sequence[int] | NDArray[Any], outputs: int
-) -> tuple[Floats, Floats]:
-    """One softmax column a label, from what scikit-learn learned over the labels it saw.
-
-    Two classes come as one logit: the second class's column gets it and the first's stays zero.
-    A label without examples gets a bias that keeps its probability under any other's.
-    """
-    full_weight = np.zeros((weight.shape[0], outputs), dtype=np.float32)
-    full_bias = np.full(outputs, -1e4, dtype=np.float32)
-    if weight.shape[1] == 1 and len(present) == 2:
-        full_bias[present[0]] = 0.0
-        full_weight[:, present[1]], full_bias[present[1]] = weight[:, 0], bias[0]
     else:
-        full_weight[:, present], full_bias[present] = weight, bias
-    return full_weight, full_bias
+        matrix = targets.astype(np.float32)
+        if not matrix.any() or matrix.all():
+            raise ValueError("training needs both present and absent labels")
+    rows = _Rows(codes, targets, matrix, kind, class_weight, seed)
+    family = _family(head, matrix, codes.shape[1] * 8, seed)
+    crossed = rows.cross_fit(family)
+    chosen = rows.choose(family, crossed)
+    *_, fitted = rows.fit(family, np.ones(len(codes), dtype=bool), chosen + 1)
+    return rows.finish(family, fitted, crossed, chosen)
 
 
-def _mlp(estimator: type[Any], rows: int, seed: int, smallest: int = 0) -> Any:
-    """An unfitted MLP. `smallest`: rows of the rarest class; stopping early holds some back."""
-    return estimator(
-        hidden_layer_sizes=(HIDDEN_UNITS,),
-        alpha=1e-2,
-        learning_rate_init=1e-3,
-        # Small batches where there are few rows, or there are too few steps to learn anything.
-        batch_size=min(rows, 256, max(16, rows // 32)),
-        max_iter=60,
-        early_stopping=rows >= EARLY_STOPPING_ROWS and smallest >= EARLY_STOPPING_SMALLEST,
-        n_iter_no_change=5,
-        random_state=seed,
-    )
+def _family(head: HeadChoice, matrix: Floats, bits: int, seed: int) -> Family:
+    counts = matrix.sum(axis=0)
+    rows_a_label = float(counts[counts > 0].mean())
+    if head == "mlp":
+        return mlp_family(seed)
+    if head == "prototype" or (head == "auto" and rows_a_label < FEW_ROWS):
+        return prototype_family(rows_a_label, bits)
+    return linear_family()
 
 
-def _mlp_head(model: Any, output: LinearHead) -> TrainedHead:
-    hidden_weight, hidden_bias = _float32(model.coefs_[0]), _float32(model.intercepts_[0])
-    head = MLPHead(hidden_weight, hidden_bias, output)
-    return TrainedHead(head, {"hidden": HIDDEN_UNITS, "epochs": int(model.n_iter_)})
+class _Rows:
+    """Rows of a classifier, with their labels as columns of 0 and 1 beside them."""
+
+    def __init__(
+        self,
+        codes: Codes,
+        targets: NDArray[Any],
+        matrix: Floats,
+        kind: TaskKind,
+        class_weight: ClassWeight,
+        seed: int,
+    ) -> None:
+        self._codes, self._targets, self._matrix = codes, targets, matrix
+        self._x = unpack_signs(codes)
+        self._kind, self._class_weight, self._seed = kind, class_weight, seed
+        self._link: Link = "softmax" if kind == "single_label" else "logistic"
+
+    def cross_fit(self, family: Family) -> CrossFit | None:
+        """All candidates' outputs for rows that they were not fitted on."""
+        fold = assign_folds(self._codes, self._targets, self._kind, FOLDS, self._seed)
+        run = folds_to_run(len(fold), self._matrix.shape[1] + family.width)
+        known = self._targets if self._kind == "single_label" else None
+        return cross_fit(self._x, fold, run, lambda rows: list(self.fit(family, rows)), known)
+
+    def fit(
+        self, family: Family, rows: NDArray[np.bool_], count: int | None = None
+    ) -> Iterator[_Spread]:
+        """The first `count` candidates (all), fitted on the rows of a mask."""
+        x, matrix = self._x[rows], self._matrix[rows]
+        given = matrix.sum(axis=0)
+        every = given == len(matrix)
+        usable = (given > 0) & ~every
+        constants = np.where(every, CONSTANT, -CONSTANT)
+        if self._kind == "single_label":
+            constants = np.full(len(usable), ABSENT)
+        columns = np.flatnonzero(usable)
+        known = np.ascontiguousarray(matrix[:, columns])
+        weights = balanced_weights(known, self._link) if self._class_weight else None
+        count = len(family.candidates) if count is None else count
+        for fitted in family.fit(x, known, self._link, weights, count):
+            yield _Spread(fitted, columns, constants.astype(np.float32))
+
+    def choose(self, family: Family, crossed: CrossFit | None) -> int:
+        """The candidate with the smallest loss, each at its best temperature."""
+        counts = self._matrix.sum(axis=0)
+        if crossed is None or counts[counts > 0].min() < family.choose_from:
+            return family.fallback
+        losses = [
+            self._loss(crossed, number, self._temperature(family, crossed, number))
+            for number in range(len(family.candidates))
+        ]
+        return int(np.argmin(losses))
+
+    def finish(
+        self, family: Family, fitted: _Spread, crossed: CrossFit | None, chosen: int
+    ) -> TrainedHead:
+        """The chosen candidate, calibrated."""
+        candidate = family.candidates[chosen]
+        temperature, cross_fitted, thresholds = candidate.temperature, None, None
+        if crossed is not None:
+            temperature = self._temperature(family, crossed, chosen)
+            scaled = crossed.outputs[chosen] / np.float32(temperature)
+            cross_fitted = (crossed.rows, probabilities(scaled, self._kind))
+            if self._kind == "multi_label":
+                thresholds = best_thresholds(cross_fitted[1], self._targets[crossed.rows])
+        return TrainedHead(
+            head=fitted.over(temperature).head(),
+            kind=family.kind,
+            uncalibrated=fitted.head(),
+            temperature=temperature,
+            thresholds=thresholds,
+            cross_fitted=cross_fitted,
+            hyperparameters=candidate.hyperparameters
+            | {"cross_validated_rows": 0 if crossed is None else len(crossed.rows)},
+            warnings=[] if fitted.converged else ["the optimiser stopped before it converged"],
+        )
+
+    def _temperature(self, family: Family, crossed: CrossFit, number: int) -> float:
+        truth = self._matrix[crossed.rows]
+        expected = family.candidates[number].temperature
+        return fit_temperature(crossed.outputs[number], truth, self._link, expected)
+
+    def _loss(self, crossed: CrossFit, number: int, temperature: float) -> float:
+        truth = self._matrix[crossed.rows]
+        losses = losses_of(crossed.outputs[number] / np.float32(temperature), truth, self._link)
+        if self._class_weight:
+            losses = losses * balanced_weights(truth, self._link)
+        return float(losses.mean(dtype=np.float64))
 
 
-def _float32(values: NDArray[Any]) -> Floats:
-    return np.ascontiguousarray(values, dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """A map over some columns, and constants for the others."""
+
+    fitted: Map
+    columns: NDArray[np.int64]
+    constants: Floats
+
+    @property
+    def converged(self) -> bool:
+        return self.fitted.converged
+
+    def __call__(self, x: Floats) -> Floats:
+        outputs = np.tile(self.constants, (len(x), 1))
+        outputs[:, self.columns] = self.fitted(x)
+        return outputs
+
+    def over(self, temperature: float) -> _Spread:
+        return replace(self, fitted=self.fitted.over(temperature))
+
+    def head(self) -> Head:
+        output = self.fitted.output if isinstance(self.fitted, MLPMap) else self.fitted
+        weight = np.zeros((output.weight.shape[0], len(self.constants)), dtype=np.float32)
+        bias = self.constants.copy()
+        weight[:, self.columns], bias[self.columns] = output.weight, output.bias
+        spread = LinearHead(weight, bias)
+        if isinstance(self.fitted, MLPMap):
+            return MLPHead(self.fitted.hidden_weight, self.fitted.hidden_bias, spread)
+        return spread

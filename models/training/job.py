@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.codes import Codes
-from models.head_runtime import ClassWeight, Head, HeadKind, HeadStack, TaskKind
-
-MIN_TEST_ROWS = 1
+from models.example_rows import FREE, TEST, TRAIN, ExampleRows, join_rows
+from models.head_runtime import (
+    ClassWeight,
+    Head,
+    HeadChoice,
+    HeadKind,
+    HeadStack,
+    TaskKind,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Rows of one job. `test_codes` None means: hold out `test_fraction` of the rows.
+    """Rows of one job. `test_codes` None: hold some of the rows out, or cross-validate.
 
-    `codes` is `(n, bits // 8)` uint8; targets are as `train_head` takes them.
+    `codes` is `(n, bits // 8)` uint8; targets are as `train_head` takes them. `base`: the rows of
+    a former version, trained on as well, but for those that it held out.
     """
 
     kind: TaskKind
@@ -28,128 +35,157 @@ class TrainingData:
     targets: NDArray[Any]
     test_codes: Codes | None = None
     test_targets: NDArray[Any] | None = None
+    base: ExampleRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
     """See `TrainOptions` on the wire."""
 
-    head: HeadKind = "linear"
-    test_fraction: float = 0.2
+    head: HeadChoice = "auto"
+    test_fraction: float | None = None
     seed: int = 0
     class_weight: ClassWeight = None
 
 
-def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> tuple[Head, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What is stored as a version.
+
+    Attributes:
+        head: calibrated.
+        kind: of the head, `auto` decided.
+        thresholds: multi label: what each label's probability must be above.
+        report: JSON-ready.
+        rows: all rows, each with its side.
+    """
+
+    head: Head
+    kind: HeadKind
+    thresholds: tuple[float, ...] | None
+    report: dict[str, Any]
+    rows: ExampleRows
+
+
+def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingResult:
     """Train on the training rows, report on the test rows.
 
-    Without test rows of its own, the reported head is the one trained on the rows left after
-    holding out; it is the one that is stored, so that the report is about what will be served.
+    The head that is stored is the one that was reported, not one refitted on everything, so that
+    the report is about what will be served. Only where there are too few rows to hold any out is
+    the head fitted on all, and the report about heads fitted on four fifths each.
 
     Raises:
         ValueError: the rows cannot make a head (the message says why).
     """
     # Here, not above: the service imports this module, only its worker process scikit-learn.
+    from models.training.checks import check_rows
     from models.training.heads import train_head
-    from models.training.report import evaluate
+    from models.training.report import calibration_report, evaluate
+    from models.training.split import split_rows
 
     started = time.perf_counter()
-    rows, test_rows, notes = split_rows(data, options)
-    test_codes = data.codes[test_rows] if data.test_codes is None else data.test_codes
-    test_targets = data.targets[test_rows] if data.test_targets is None else data.test_targets
+    gathered, replaced = gather_rows(data)
+    if len(np.unique(gathered.codes, axis=0)) < 2:
+        raise ValueError("all examples have the same code")
+    rows, notes = split_rows(gathered, data.kind, options.test_fraction, options.seed)
+    train, test = rows.take(rows.side == TRAIN), rows.take(rows.side == TEST)
+    if not len(train):
+        raise ValueError("there are no rows to train on")
     trained = train_head(
-        data.codes[rows],
-        data.targets[rows],
+        train.codes,
+        train.targets,
         kind=data.kind,
         outputs=len(data.labels),
         head=options.head,
         class_weight=options.class_weight,
         seed=options.seed,
     )
-    stack = HeadStack([trained.head], [data.kind])
+    source, targets = "held_out" if data.test_codes is None else "given", test.targets
+    calibration = None
+    if len(test):
+        scores = HeadStack([trained.head], [data.kind]).scores(test.codes)
+        if trained.uncalibrated is not None and trained.temperature is not None:
+            before = HeadStack([trained.uncalibrated], [data.kind]).scores(test.codes)
+            calibration = calibration_report(
+                before, scores, targets, data.kind, trained.temperature
+            )
+    elif trained.cross_fitted is not None:
+        # Not calibrated on other rows than these, so nothing is said of the calibration.
+        source = "cross_validated"
+        scored, scores = trained.cross_fitted
+        targets = train.targets[scored]
+    else:
+        source, scores = "none", np.zeros((0, len(data.labels)), dtype=np.float32)
     report = evaluate(
-        stack.scores(test_codes),
-        test_targets,
-        data.targets[rows],
+        scores,
+        targets,
+        train.targets,
         kind=data.kind,
         labels=data.labels,
+        thresholds=trained.thresholds,
     )
-    accuracy, majority = report["accuracy"], report["majority_accuracy"]
-    if accuracy is not None and accuracy <= majority:
-        notes.append("the test score is no better than always giving the most frequent answer")
+    notes = check_rows(rows, data.kind, data.labels, options.class_weight) + notes
     report |= {
         "kind": data.kind,
-        "head": options.head,
-        "n_train": len(rows),
-        "n_test": len(test_codes),
-        "test_source": "held_out" if data.test_codes is None else "given",
+        "head": trained.kind,
+        "n_train": len(train),
+        "n_test": len(targets),
+        "test_source": source,
+        "calibration": calibration,
+        "base": None if data.base is None else {"rows": len(data.base), "replaced": replaced},
         "hyperparameters": trained.hyperparameters,
-        "warnings": notes + trained.warnings,
         "fit_seconds": time.perf_counter() - started,
     }
-    return trained.head, report
+    report["warnings"] = notes + _score_warnings(report, len(train)) + trained.warnings
+    return TrainingResult(trained.head, trained.kind, trained.thresholds, report, rows)
 
 
-def split_rows(
-    data: TrainingData, options: TrainingOptions
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Training and held-out row numbers, and warnings.
+def gather_rows(data: TrainingData) -> tuple[ExampleRows, int]:
+    """All rows of a job, those of its base first, and how many of the base were replaced.
 
-    Stratified by label where every label has two rows and the held-out part has room for all.
-    Equal codes (repeated texts, mostly) go to the same side, or the test would be known already.
-
-    Raises:
-        ValueError: too few rows to hold any out.
+    A new example with the code of one of the base's rows replaces it, as a corrected label does,
+    and stays on its side.
     """
-    count = len(data.codes)
-    everything = np.arange(count)
-    notes = _row_warnings(data)
-    if data.test_codes is not None:
-        return everything, np.zeros(0, dtype=np.int64), notes
-    if count < 4:
-        raise ValueError(f"{count} examples are too few to hold any out for the report; give 4")
-    _, first, group = np.unique(data.codes, axis=0, return_index=True, return_inverse=True)
-    if len(first) < 2:
-        raise ValueError("all examples have the same code")
-    targets = data.targets[first]
-    held = max(MIN_TEST_ROWS, round(len(first) * options.test_fraction))
-    held = min(held, len(first) - 1)
-    stratify = None
-    free = np.arange(len(first))  # the groups that may be held out
-    if data.kind == "single_label":
-        # A label's only row teaches; held out, it could not even be answered.
-        _, label, sizes = np.unique(targets, return_inverse=True, return_counts=True)
-        free = free[sizes[label] >= 2]
-        classes = int((sizes >= 2).sum())
-        held = min(held, len(free) - 1)
-        if held < 1:
-            raise ValueError("no label has two different texts, so none can be held out")
-        if held >= classes and len(free) - held >= classes:
-            stratify = targets[free]
-        if stratify is None or len(free) < len(first):
-            notes.append("too few rows of some labels to hold out some of each")
-    from sklearn.model_selection import train_test_split  # see fit_and_evaluate
-
-    _, test_groups = train_test_split(
-        free, test_size=held, random_state=options.seed, stratify=stratify
-    )
-    in_train = ~np.isin(group.reshape(-1), test_groups)
-    return everything[in_train], everything[~in_train], notes
+    new = ExampleRows.of(data.codes, data.targets)
+    parts = [new]
+    replaced = 0
+    if data.base is not None:
+        base = data.base
+        known = {code.tobytes(): side for code, side in zip(base.codes, base.side, strict=True)}
+        sides = [known.get(code.tobytes(), FREE) for code in new.codes]
+        new = replace(new, side=np.array(sides, dtype=np.int8))
+        again = {code.tobytes() for code in new.codes}
+        kept = np.array([code.tobytes() not in again for code in base.codes], dtype=bool)
+        replaced = int((~kept).sum())
+        parts = [base.take(kept), new]
+    if data.test_codes is not None and data.test_targets is not None:
+        # With a test of its own, everything that is free is trained on.
+        decided = np.where(new.side == FREE, TRAIN, new.side).astype(np.int8)
+        given = ExampleRows.of(data.test_codes, data.test_targets, TEST, part=1)
+        parts = [*parts[:-1], replace(new, side=decided), given]
+    return join_rows([part for part in parts if len(part)]), replaced
 
 
-def _row_warnings(data: TrainingData) -> list[str]:
-    if data.kind != "single_label":
-        return []
+def _score_warnings(report: dict[str, Any], trained: int) -> list[str]:
+    if report["test_source"] == "none":
+        return ["no row could be tested: a label needs two different texts for that"]
     notes = []
-    counts = np.bincount(data.targets, minlength=len(data.labels))
-    for number, word in ((0, "no example"), (1, "one example only")):
-        names = [label for label, n in zip(data.labels, counts, strict=True) if n == number]
-        if names:
-            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            notes.append(f"labels with {word}: {shown}")
-    _, group = np.unique(data.codes, axis=0, return_inverse=True)
-    pairs = np.unique(np.stack([group.reshape(-1), data.targets], axis=1), axis=0)
-    conflicts = len(pairs) - len(np.unique(pairs[:, 0]))
-    if conflicts:
-        notes.append(f"{conflicts} repeated texts have conflicting labels")
+    gain, interval = report["gain_over_majority"], report["accuracy_interval"]
+    if gain is not None and gain["low"] <= 0:
+        notes.append(
+            f"the test score, {report['accuracy']:.3f} (95% interval {interval[0]:.3f} to "
+            f"{interval[1]:.3f}), is not clearly better than always giving the most frequent "
+            f"answer ({report['majority_accuracy']:.3f})"
+        )
+    if report["test_source"] == "cross_validated":
+        notes.append(
+            "too few rows to hold any out: the report is cross-validated, the head is fitted on all"
+            + (", thresholds were chosen on the same rows" if report["thresholds"] else "")
+        )
+        missing = trained - report["n_test"]
+        if missing:
+            notes.append(
+                f"{missing} rows are the only text of their label: they could not be tested, and "
+                "the score says nothing of those labels"
+            )
     return notes

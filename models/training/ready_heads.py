@@ -99,7 +99,8 @@ def build(
         test_codes=encode_texts(encoders[0], test.texts),
         test_targets=test_targets,
     )
-    head, report = fit_and_evaluate(rows, TrainingOptions())
+    trained = fit_and_evaluate(rows, TrainingOptions())
+    head, report = trained.head, trained.report
     del report["fit_seconds"]  # of this machine, not of the head
     stack = HeadStack([head], ["single_label"])
 
@@ -128,7 +129,7 @@ def build(
     }
     head_manifest = HeadManifest(
         kind="single_label",
-        head="linear",
+        head=trained.kind,
         labels=tuple(labels),
         bits=encoders[0].info.bits,
         encoders=measured,

@@ -23,19 +23,31 @@ from ._errors import (
 )
 from ._examples import Example, Examples, Target
 from ._inputs import split_inputs
+from ._report_types import (
+    Base,
+    Calibration,
+    CalibrationBin,
+    Confusion,
+    Coverage,
+    Interval,
+    LabelReport,
+    Report,
+    Seconds,
+)
 from ._resources import Jobs, Tasks
 from ._retry import retry_delay
 from ._task_types import (
-    Confusion,
+    ChangedRow,
+    ComparedVersion,
+    Comparison,
     Head,
     Job,
     JobError,
     Kind,
-    LabelReport,
-    Report,
-    Seconds,
+    McNemar,
     Task,
     TaskVersion,
+    VersionSettings,
     VersionSummary,
 )
 from ._types import (
@@ -52,23 +64,34 @@ from ._types import (
     Usage,
 )
 from ._version import __version__
+from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExample, ShadowPair
 
 __all__ = [
     "APIError",
+    "Answer",
     "AsyncClient",
     "AsyncJobs",
     "AsyncTasks",
     "AuthenticationError",
+    "Backfill",
     "BadRequest",
+    "Base",
+    "Calibration",
+    "CalibrationBin",
+    "ChangedRow",
     "Client",
     "Code",
     "Codes",
+    "ComparedVersion",
+    "Comparison",
     "Conflict",
     "Confusion",
+    "Coverage",
     "Embeddings",
     "Example",
     "Examples",
     "Head",
+    "Interval",
     "InvalidField",
     "Job",
     "JobError",
@@ -76,8 +99,10 @@ __all__ = [
     "Jobs",
     "Kind",
     "LabelReport",
+    "McNemar",
     "Model",
     "NotFound",
+    "OutdatedHead",
     "Overloaded",
     "PermissionDenied",
     "PolyheadError",
@@ -91,6 +116,9 @@ __all__ = [
     "Seconds",
     "ServerError",
     "ServiceUnreachable",
+    "Shadow",
+    "ShadowExample",
+    "ShadowPair",
     "Skipped",
     "Target",
     "Task",
@@ -100,6 +128,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Usage",
+    "VersionSettings",
     "VersionSummary",
     "__version__",
     "retry_delay",

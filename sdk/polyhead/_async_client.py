@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -15,6 +16,7 @@ from ._async_resources import AsyncJobs, AsyncTasks
 from ._calls import Call, Outcome, Plan, alive, build, next_delay, settle
 from ._config import resolve
 from ._fanout import run_tasks
+from ._saving import Saving
 from ._types import Codes, Embeddings, Model, Precision, Predictions
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(transport=transport, **config.http_options())
         self._rng = random.Random()
         self.jobs = AsyncJobs(self._send)
-        self.tasks = AsyncTasks(self._send, self.jobs)
+        self.tasks = AsyncTasks(self._send, self._download, self.jobs)
 
     async def predict(
         self,
@@ -193,6 +195,24 @@ class AsyncClient:
                 return settle(call, outcome)
             await asyncio.sleep(delay)
             attempt += 1
+
+    async def _download(self, call: Call[T], path: str | os.PathLike[str]) -> T:
+        """Write an answer of many lines to a file; never tried again."""
+        request = build(self._http, call)
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    return settle(call, response)
+                with Saving(path) as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+                    return call.read(file.last())
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            return settle(call, error)
 
     async def _run(self, plan: Plan[T]) -> T:
         return plan.join(await run_tasks(self._send, plan.calls, self._config.max_concurrency))

@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
-from . import _requests
-from ._calls import Call
+from . import _task_requests
+from ._async_versions import AsyncDownload, AsyncSend, AsyncTaskVersions
 from ._errors import NotFound
 from ._examples import Examples
 from ._jobs import Watch
 from ._progress import progress_bar
-from ._task_types import Head, Job, Kind, Task, TaskVersion
-
-T = TypeVar("T")
-
-
-class AsyncSend(Protocol):
-    """Sends one request, trying again where that may help."""
-
-    async def __call__(self, call: Call[T]) -> T:
-        """The result, or a `PolyheadError`."""
+from ._task_types import Head, Job, Kind, Task
 
 
 class AsyncJobs:
@@ -34,7 +25,7 @@ class AsyncJobs:
 
     async def list(self) -> builtins.list[Job]:
         """All the jobs that the service remembers."""
-        return await self._send(_requests.list_jobs())
+        return await self._send(_task_requests.list_jobs())
 
     async def get(self, id: str) -> Job:
         """One job as it is now.
@@ -42,7 +33,7 @@ class AsyncJobs:
         Raises:
             NotFound: There is none of this id.
         """
-        return await self._send(_requests.get_job(id))
+        return await self._send(_task_requests.get_job(id))
 
     async def wait(
         self,
@@ -77,17 +68,17 @@ class AsyncJobs:
         return job
 
 
-class AsyncTasks:
+class AsyncTasks(AsyncTaskVersions):
     """Named questions and their heads. Every method may raise a `PolyheadError`."""
 
-    def __init__(self, send: AsyncSend, jobs: AsyncJobs) -> None:
+    def __init__(self, send: AsyncSend, download: AsyncDownload, jobs: AsyncJobs) -> None:
         """Made by the client."""
-        self._send = send
+        super().__init__(send, download)
         self._jobs = jobs
 
     async def list(self) -> builtins.list[Task]:
         """All the tasks."""
-        return await self._send(_requests.list_tasks())
+        return await self._send(_task_requests.list_tasks())
 
     async def get(self, name: str) -> Task:
         """One task.
@@ -95,7 +86,7 @@ class AsyncTasks:
         Raises:
             NotFound: There is none of this name.
         """
-        return await self._send(_requests.get_task(name))
+        return await self._send(_task_requests.get_task(name))
 
     async def create(
         self,
@@ -115,7 +106,7 @@ class AsyncTasks:
         Raises:
             Conflict: It exists with another kind or other labels.
         """
-        return await self._send(_requests.create_task(name, kind, labels, description))
+        return await self._send(_task_requests.create_task(name, kind, labels, description))
 
     async def delete(self, name: str) -> None:
         """Delete a task and all its heads.
@@ -123,19 +114,20 @@ class AsyncTasks:
         Raises:
             NotFound: There is none of this name.
         """
-        await self._send(_requests.delete_task(name))
+        await self._send(_task_requests.delete_task(name))
 
     async def train(
         self,
         name: str,
-        examples: Examples,
+        examples: Examples | None = None,
         *,
         test_examples: Examples | None = None,
-        head: Head = "linear",
+        head: Head = "auto",
         activate: bool | None = None,
-        test_fraction: float = 0.2,
+        test_fraction: float | None = None,
         seed: int = 0,
         class_weight: Literal["balanced"] | None = None,
+        base: int | None = None,
         create: bool = True,
         kind: Kind | None = None,
         wait: bool = False,
@@ -148,13 +140,18 @@ class AsyncTasks:
             name: The task.
             examples: What to learn from: pairs of text and label, dicts, or the path of a `.csv`
                 or `.jsonl` file, which is read into memory. A label is a str for a single label
-                task, a list of str for a multi label task, a float for a regression.
+                task, a list of str for a multi label task, a float for a regression. May be left
+                out where there is a base.
             test_examples: What to evaluate on, in the same form; None holds some examples out.
-            head: What to train over the codes.
+            head: What to train over the codes; `"auto"` is `"prototype"` with few examples a
+                label, else `"linear"`.
             activate: Whether the new version answers from now on; None: when none does yet.
-            test_fraction: Share of the examples to hold out, when no test examples are given.
+            test_fraction: Share of the examples to hold out, when no test examples are given;
+                None: a fifth, or where that would be under 20, none: the report is cross-validated.
             seed: Of the split and the training.
             class_weight: `"balanced"` weighs rare labels up.
+            base: A version whose stored rows are trained on as well, without encoding them again.
+                An example whose text is among them replaces it, as to correct a label.
             create: Create the task when it is missing. It stays when the training is then refused.
             kind: Kind of the task when it must be created; None tells it from the labels (a CSV
                 file: single label).
@@ -170,10 +167,11 @@ class AsyncTasks:
             OSError: The file cannot be read.
             TypeError: An example is none, or a label is an int, which could mean two things.
             ValueError: There are no examples, or they are of several kinds.
-            NotFound: The task is missing and `create` is false.
+            NotFound: The task is missing and `create` is false, or there is no such base.
+            Conflict: The base has no stored rows.
             JobFailed: The training failed, when waited for.
         """
-        training = _requests.train(
+        training = _task_requests.train(
             name,
             examples,
             test_examples=test_examples,
@@ -182,10 +180,11 @@ class AsyncTasks:
             test_fraction=test_fraction,
             seed=seed,
             class_weight=class_weight,
+            base=base,
             text_column=text_column,
             label_column=label_column,
         )
-        if create:
+        if create and base is None:
             try:
                 await self.get(name)
             except NotFound:
@@ -193,19 +192,35 @@ class AsyncTasks:
         job = await self._send(training.call)
         return await self._jobs.wait(job) if wait else job
 
-    async def version(self, name: str, version: int) -> TaskVersion:
-        """One head version with its report.
+    async def evaluate(
+        self,
+        name: str,
+        version: int,
+        examples: Examples,
+        *,
+        wait: bool = False,
+        text_column: str = "text",
+        label_column: str = "label",
+    ) -> Job:
+        """Test a version on labelled texts. Nothing is stored but the job with its report.
+
+        Args:
+            name: The task.
+            version: The version, active or not.
+            examples: As for `train`.
+            wait: Return when it has ended, showing a bar when stderr is a terminal.
+            text_column: Where CSV files and dicts hold the text.
+            label_column: Where CSV files and dicts hold the label.
+
+        Returns:
+            The job: just queued, or succeeded when waited for, with a `report`.
 
         Raises:
+            OSError: The file cannot be read.
             NotFound: There is no such task or version.
+            InvalidField: An example has a label that the version does not know.
+            JobFailed: It failed, when waited for.
         """
-        return await self._send(_requests.get_version(name, version))
-
-    async def activate(self, name: str, version: int) -> TaskVersion:
-        """Make a version the one that answers: a promotion, or a roll-back.
-
-        Raises:
-            NotFound: There is no such task or version.
-            Conflict: It reads the codes of another encoder.
-        """
-        return await self._send(_requests.activate_version(name, version))
+        call = _task_requests.evaluate(name, version, examples, text_column, label_column)
+        job = await self._send(call)
+        return await self._jobs.wait(job) if wait else job

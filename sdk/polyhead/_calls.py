@@ -52,9 +52,11 @@ class Call(Generic[T]):
         read: Decoded JSON to the result; raises `ProtocolError`.
         json: Body, or None.
         form: Body of an upload, or None.
+        content: Body of bytes, or None.
         retry: After a connection error. `"any"`: try again. `"unsent"`: only when the request
             cannot have arrived, because doing it twice would differ from doing it once.
         part: Which inputs it carries, when a call was split.
+        raw: Whether the answer is bytes, which `read` gets as they are.
     """
 
     method: str
@@ -62,8 +64,10 @@ class Call(Generic[T]):
     read: Callable[[object], T]
     json: Mapping[str, object] | None = None
     form: Form | None = None
+    content: bytes | None = None
     retry: Literal["any", "unsent"] = "any"
     part: str | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,13 @@ def build(http: httpx.Client | httpx.AsyncClient, call: Call[T]) -> httpx.Reques
     if call.form is not None:
         return http.build_request(
             call.method, call.path, data=dict(call.form.fields), files=dict(call.form.files)
+        )
+    if call.content is not None:
+        return http.build_request(
+            call.method,
+            call.path,
+            content=call.content,
+            headers={"content-type": "application/octet-stream"},
         )
     if call.json is None:
         return http.build_request(call.method, call.path)
@@ -133,7 +144,7 @@ def settle(call: Call[T], outcome: Outcome) -> T:
             raise _api_error(outcome)
         if not outcome.is_success:
             raise ProtocolError(f"unexpected answer: status {outcome.status_code}")
-        return call.read(_decode(outcome))
+        return call.read(outcome.content if call.raw else _decode(outcome))
     except PolyheadError as error:
         if call.part:
             error.add_note(f"in the request that carried {call.part}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from ._calls import Call, Outcome, Plan, alive, build, next_delay, settle
 from ._config import resolve
 from ._fanout import run_threads
 from ._resources import Jobs, Tasks
+from ._saving import Saving
 from ._types import Codes, Embeddings, Model, Precision, Predictions
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ class Client:
         self._http = httpx.Client(transport=transport, **config.http_options())
         self._rng = random.Random()
         self.jobs = Jobs(self._send)
-        self.tasks = Tasks(self._send, self.jobs)
+        self.tasks = Tasks(self._send, self._download, self.jobs)
 
     def predict(
         self,
@@ -191,6 +193,24 @@ class Client:
             if delay is None or pause(delay):
                 return settle(call, outcome)
             attempt += 1
+
+    def _download(self, call: Call[T], path: str | os.PathLike[str]) -> T:
+        """Write an answer of many lines to a file; never tried again."""
+        request = build(self._http, call)
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    return settle(call, response)
+                with Saving(path) as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+                    return call.read(file.last())
+            finally:
+                response.close()
+        except httpx.RequestError as error:
+            return settle(call, error)
 
     def _run(self, plan: Plan[T]) -> T:
         return plan.join(run_threads(self._send, plan.calls, self._config.max_concurrency))

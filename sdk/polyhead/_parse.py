@@ -37,6 +37,7 @@ def prediction(value: object, where: str) -> Prediction:
         labels=fields.maybe("labels", list_of(as_text)),
         value=fields.maybe("value", as_float),
         scores=fields.maybe("scores", map_of(as_float)),
+        abstained=fields.maybe("abstained", as_bool) or False,
     )
 
 

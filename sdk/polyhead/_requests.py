@@ -1,20 +1,18 @@
-"""What each method of a client asks for, as data. Pure, but for reading a training file."""
+"""What predict, encode, embed and models ask for, as data. Pure."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial, reduce
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from . import _parse, _task_parse
-from ._calls import Call, Form, Plan, segment
+from . import _parse
+from ._calls import Call, Plan
 from ._errors import ProtocolError
-from ._examples import Examples, File, Rows, read_examples
-from ._inputs import check_inputs, check_list, check_text, split_inputs
-from ._task_types import Head, Job, Kind, Task, TaskVersion
+from ._inputs import check_inputs, check_list, split_inputs
 from ._types import (
     Codes,
     Embeddings,
@@ -157,116 +155,3 @@ def models() -> Call[list[Model]]:
 def document(path: str) -> Call[Mapping[str, Any]]:
     """A page of JSON that is passed on as it is."""
     return Call("GET", path, _parse.document)
-
-
-def _task_path(name: str, *rest: str) -> str:
-    return "/".join(("/v1/tasks", segment(name, "name"), *rest))
-
-
-def list_tasks() -> Call[list[Task]]:
-    """`GET /v1/tasks`."""
-    return Call("GET", "/v1/tasks", _task_parse.tasks)
-
-
-def get_task(name: str) -> Call[Task]:
-    """`GET /v1/tasks/{task}`."""
-    return Call("GET", _task_path(name), _task_parse.task)
-
-
-def create_task(
-    name: str, kind: Kind, labels: Sequence[str] | None, description: str | None
-) -> Call[Task]:
-    """`PUT /v1/tasks/{task}`."""
-    body = {
-        "kind": kind,
-        "labels": None if labels is None else check_list(labels, "labels"),
-        "description": None if description is None else check_text(description, "description"),
-    }
-    return Call("PUT", _task_path(name), _task_parse.task, json=body)
-
-
-def delete_task(name: str) -> Call[None]:
-    """`DELETE /v1/tasks/{task}`: sent again after a lost answer, it would find nothing."""
-    return Call("DELETE", _task_path(name), _task_parse.deleted, retry="unsent")
-
-
-def get_version(name: str, version: int) -> Call[TaskVersion]:
-    """`GET /v1/tasks/{task}/versions/{n}`."""
-    path = _task_path(name, "versions", str(operator.index(version)))
-    return Call("GET", path, _task_parse.version)
-
-
-def activate_version(name: str, version: int) -> Call[TaskVersion]:
-    """`POST /v1/tasks/{task}/versions/{n}/activate`."""
-    path = _task_path(name, "versions", str(operator.index(version)), "activate")
-    return Call("POST", path, _task_parse.version)
-
-
-def get_job(id: str) -> Call[Job]:
-    """`GET /v1/jobs/{id}`."""
-    return Call("GET", f"/v1/jobs/{segment(id, 'id')}", _task_parse.job)
-
-
-def list_jobs() -> Call[list[Job]]:
-    """`GET /v1/jobs`."""
-    return Call("GET", "/v1/jobs", _task_parse.jobs)
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A training to start, and the kind its task should have if it must be created."""
-
-    call: Call[Job]
-    kind: Kind
-
-
-def _form_value(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def train(
-    name: str,
-    examples: Examples,
-    *,
-    test_examples: Examples | None,
-    head: Head,
-    activate: bool | None,
-    test_fraction: float,
-    seed: int,
-    class_weight: str | None,
-    text_column: str,
-    label_column: str,
-) -> Training:
-    """`POST /v1/tasks/{task}/versions`: rows go as JSON, files as an upload."""
-    columns = {
-        "text_column": check_text(text_column, "text_column"),
-        "label_column": check_text(label_column, "label_column"),
-    }
-    data = read_examples(examples, "examples", **columns)
-    test = None
-    if test_examples is not None:
-        test = read_examples(test_examples, "test_examples", **columns)
-    path = _task_path(name, "versions")
-    options: dict[str, object] = {
-        "head": head,
-        "activate": activate,
-        "test_fraction": test_fraction,
-        "seed": seed,
-        "class_weight": class_weight,
-    }
-    if isinstance(data, Rows) and (test is None or isinstance(test, Rows)):
-        if test is not None and test.kind != data.kind:
-            raise ValueError(f"test_examples are {test.kind}, but examples are {data.kind}")
-        rows = {"examples": data.rows, "test_examples": None if test is None else test.rows}
-        call = Call("POST", path, _task_parse.job, json={**rows, **options}, retry="unsent")
-    elif isinstance(data, File) and (test is None or isinstance(test, File)):
-        # Neutral names: only the suffix matters, and paths are nobody else's business.
-        files = {"file": (f"examples{data.suffix}", data.content)}
-        if test is not None:
-            files["test_file"] = (f"test_examples{test.suffix}", test.content)
-        given = {key: _form_value(value) for key, value in options.items() if value is not None}
-        form = Form({**given, **columns}, files)
-        call = Call("POST", path, _task_parse.job, form=form, retry="unsent")
-    else:
-        raise ValueError("examples and test_examples must both be files or both be rows")
-    return Training(call, data.kind)

@@ -1,4 +1,4 @@
-"""Tasks, their head versions, training jobs and reports."""
+"""Tasks, their head versions, comparisons and training jobs."""
 
 from __future__ import annotations
 
@@ -6,89 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ._types import Usage
+from ._report_types import Interval, Report
 
 Kind = Literal["single_label", "multi_label", "regression"]
 """What a task answers with: one label, any number of labels, or a number."""
 
-Head = Literal["linear", "mlp"]
-"""The small predictor that is trained over the codes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelReport:
-    """How one label did on the test texts; ratios are 0 to 1.
-
-    Attributes:
-        label: The label.
-        precision: Right among those answered with it.
-        recall: Found among those that have it.
-        f1: Harmonic mean of the two.
-        support: Test texts that have it.
-    """
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Counts of test texts: `matrix[true][predicted]`, both in the order of `labels`."""
-
-    labels: tuple[str, ...]
-    matrix: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """Where the time of a training went, in seconds."""
-
-    encode: float | None = None
-    fit: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The evaluation of one head version on texts that it was not trained on.
-
-    Attributes:
-        kind: Kind of the task.
-        head: Kind of the head.
-        n_train: Texts trained on.
-        n_test: Texts tested on.
-        test_source: `"held_out"` of the examples, or `"given"`.
-        accuracy: Share answered right, or None for regression.
-        macro_f1: Mean F1 over the labels, or None for regression.
-        majority_accuracy: What always answering the commonest label would reach.
-        mae: Mean absolute error, regression only.
-        r2: Share of the variance explained, regression only.
-        per_class: One entry a label.
-        confusion: Single label only.
-        warnings: What to look at before trusting the numbers.
-        hyperparameters: What the head was fitted with.
-        usage: Texts encoded, and found cached.
-        seconds: Where the time went.
-    """
-
-    kind: str
-    head: str
-    n_train: int
-    n_test: int
-    test_source: str
-    accuracy: float | None = None
-    macro_f1: float | None = None
-    majority_accuracy: float | None = None
-    mae: float | None = None
-    r2: float | None = None
-    per_class: tuple[LabelReport, ...] = ()
-    confusion: Confusion | None = None
-    warnings: tuple[str, ...] = ()
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    usage: Usage | None = None
-    seconds: Seconds | None = None
+Head = Literal["auto", "linear", "mlp", "prototype"]
+"""The small predictor that is trained over the codes. `prototype` is for few examples a label;
+`auto` takes it where there are, else `linear`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +41,7 @@ class Task:
         created_at: Unix seconds.
         versions: The trained heads, oldest first.
         active_version: The one that answers, or None.
+        shadow_version: The one that answers beside it, unseen, or None.
         description: What is asked, for people.
         card: What is known of a ready-made task, as the service gives it.
     """
@@ -127,8 +53,26 @@ class Task:
     created_at: float
     versions: tuple[VersionSummary, ...]
     active_version: int | None = None
+    shadow_version: int | None = None
     description: str | None = None
     card: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSettings:
+    """How a version answers, and what that is worth on the texts that it held out.
+
+    Attributes:
+        min_confidence: Single label: under it, an answer's label is None.
+        thresholds: Multi label: those set by hand; other labels keep the trained ones.
+        coverage: Share of the held-out texts that is answered, or None where none are stored.
+        accuracy: Share of the answered ones that is right.
+    """
+
+    min_confidence: float | None = None
+    thresholds: Mapping[str, float] | None = None
+    coverage: float | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +87,74 @@ class TaskVersion:
     labels: tuple[str, ...]
     created_at: float
     active: bool
+    settings: VersionSettings = field(default_factory=VersionSettings)
     report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedVersion:
+    """One of two compared versions: its accuracy, or for a regression its mean absolute error."""
+
+    version: int
+    accuracy: float | None = None
+    mae: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """McNemar's exact test: rows that only one of the two answers right, and the p-value."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRow:
+    """A row that two versions answer differently.
+
+    Attributes:
+        version: The version whose training the row came with.
+        part: `"examples"` or `"test_examples"` of that training.
+        row: Its place there, from 0.
+        truth: The label that it was given with; of several labels all.
+        a: What the first version answers.
+        b: What the second does.
+    """
+
+    version: int
+    part: str
+    row: int
+    truth: str | tuple[str, ...]
+    a: str | tuple[str, ...]
+    b: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions on the rows that one held out and neither was trained on.
+
+    Attributes:
+        task: The task.
+        a: The first version.
+        b: The second.
+        rows: How many rows they were compared on.
+        excluded: Held-out rows of one that the other was trained on.
+        difference: b less a in accuracy, or in mean absolute error for a regression.
+        mcnemar: None for a regression.
+        changed: Rows that they answer differently; the first 1,000.
+        changed_count: How many there are.
+    """
+
+    task: str
+    a: ComparedVersion
+    b: ComparedVersion
+    rows: int
+    excluded: int
+    difference: Interval
+    mcnemar: McNemar | None = None
+    changed: tuple[ChangedRow, ...] = ()
+    changed_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,12 @@ class Prediction:
 
     Attributes:
         version: The version of the head that answered.
-        label: Single label: the likeliest label.
-        score: Single label: its probability, 0 to 1.
+        label: Single label: the likeliest label; None where the version is not sure.
+        score: Single label: the likeliest label's probability, 0 to 1.
         labels: Multi label: every label that applies, perhaps none.
         value: Regression: the number.
         scores: Label to probability, when `scores=True` was asked.
+        abstained: Single label: the score is under the version's `min_confidence`.
     """
 
     version: int
@@ -89,6 +90,7 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     value: float | None = None
     scores: Mapping[str, float] | None = None
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

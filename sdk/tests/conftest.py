@@ -59,6 +59,10 @@ class FakeService:
         self.requests, self.script, self.hook = [], deque(), None
         self.tasks, self.jobs, self.stored = {"sentiment": self._task("sentiment")}, {}, {}
         self.encoder = "f" * 8
+        self.backfill = (
+            b'{"key": "k", "predictions": {}}\n'
+            b'{"object": "backfill.done", "encoder": "ffff", "texts": 1, "encoded": 0}\n'
+        )
         self.lock, self.in_flight, self.most_in_flight = threading.Lock(), 0, 0
 
     @contextmanager
@@ -105,6 +109,12 @@ class FakeService:
         parts = [part for part in parts if part not in ("texts", "v1")]
         parts = [httpx.URL(f"http://x/{part}").path[1:] for part in parts]
         try:
+            match request.method, parts:
+                case "GET", ["tasks", _, "versions", number, "export"]:
+                    with_rows = request.url.params.get("rows", "false")
+                    return httpx.Response(200, content=f"{number} {with_rows}".encode())
+                case "POST", ["tasks", name, "backfill"] if name in self.tasks:
+                    return httpx.Response(200, content=self.backfill)
             status, body = self.route(request, request.method, parts)
         except Refusal as refusal:
             fields = {"message": f"refused: {refusal.code}", "type": "invalid_request_error"}
@@ -146,12 +156,30 @@ class FakeService:
             case "DELETE", ["tasks", name]:
                 del self.tasks[name]
                 return 200, {"object": "task.deleted", "name": name, "deleted": True}
-            case "POST", ["tasks", name, "versions"]:
+            case "POST", ["tasks", name, "versions", _, "evaluate"] | ["tasks", name, "versions"]:
                 job = self._job(name)
                 self.jobs[job["id"]] = job
                 return 202, job
             case "GET", ["tasks", name, "versions", number]:
                 return 200, self._version(name, int(number))
+            case "PATCH", ["tasks", name, "versions", number]:
+                settings = {"coverage": 0.8, "accuracy": 0.9, **body}
+                return 200, self._version(name, int(number)) | {"settings": settings}
+            case "DELETE", ["tasks", name, "versions", number]:
+                return 200, {"object": "task.version.deleted", "version": int(number)}
+            case "POST", ["tasks", name, "versions", "import"]:
+                assert request.headers["content-type"] == "application/octet-stream"
+                return 201, self._version(name, int(request.content))
+            case "PUT" | "GET", ["tasks", name, "shadow"]:
+                return 200, shadow(name, body.get("version", 2))
+            case "DELETE", ["tasks", name, "shadow"]:
+                return 200, {"object": "task.shadow.ended", "task": name}
+            case "GET", ["retraining"]:
+                head = {"task": "topic", "version": 3, "kind": "single_label", "encoder": "eeee"}
+                head |= {"ready_made": False, "options": {"head": "auto"}}
+                return 200, {"object": "list", "encoder": self.encoder, "data": [head]}
+            case "POST", ["tasks", name, "versions", "compare"]:
+                return 200, comparison(name, body["a"], body["b"])
             case "POST", ["tasks", name, "versions", number, "activate"]:
                 self.tasks[name]["active_version"] = int(number)
                 return 200, self._version(name, int(number))
@@ -238,12 +266,55 @@ class FakeService:
         return job
 
 
+def comparison(task, a, b):
+    whole = {"version": b, "part": "examples", "row": 17, "truth": "x", "a": "y", "b": "x"}
+    several = {"version": a, "part": "test_examples", "row": 0}
+    several |= {"truth": ["x"], "a": [], "b": ["x", "y"]}
+    return {
+        "object": "task.comparison",
+        "task": task,
+        "a": {"version": a, "accuracy": 0.5, "mae": None},
+        "b": {"version": b, "accuracy": 0.75, "mae": None},
+        "rows": 4,
+        "excluded": 1,
+        "difference": {"mean": 0.25, "low": -0.25, "high": 0.75},
+        "mcnemar": {"only_a": 0, "only_b": 1, "p_value": 1.0},
+        "changed": [whole, several],
+        "changed_count": 2,
+    }
+
+
+def shadow(task, version):
+    pairs = [{"active": "a", "shadow": None, "count": 2}]
+    pairs.append({"active": ["a"], "shadow": [], "count": 1})
+    answer = {"object": "task.shadow", "task": task, "version": version, "active_version": 1}
+    answer |= {"since": 1.5, "texts": 10, "dropped": 0, "disagreements": 3, "rate": 0.3}
+    answer |= {"interval": [0.1, 0.6], "mean_difference": None, "mean_absolute_difference": None}
+    examples = [{"key": "k", "active": "a", "shadow": None}]
+    return {**answer, "pairs": pairs, "examples": examples}
+
+
 def report():
     label = {"label": "a", "precision": 1, "recall": 0.5, "f1": 0.67, "support": 2}
     return {
         "kind": "single_label",
         "head": "linear",
         "accuracy": 0.75,
+        "accuracy_interval": [0.4, 0.9],
+        "gain_over_majority": {"mean": 0.25, "low": -0.1, "high": 0.6},
+        "thresholds": {"a": 0.3},
+        "coverage": [
+            {"min_confidence": 0.5, "coverage": 0.9, "accuracy": 0.8},
+            {"min_confidence": 0.95, "coverage": 0.0, "accuracy": None},
+        ],
+        "calibration": {
+            "method": "temperature",
+            "temperature": 1.5,
+            "ece_before": 0.2,
+            "ece_after": 0.1,
+            "bins": [{"from": 0.9, "to": 1.0, "count": 2, "confidence": 0.95, "accuracy": 0.5}],
+        },
+        "base": {"version": 1, "rows": 10, "replaced": 2},
         "macro_f1": 0.7,
         "majority_accuracy": 0.5,
         "mae": None,

@@ -43,6 +43,7 @@ def test_any_json_is_read_or_refused_as_broken(value):
         _task_parse.task,
         _task_parse.tasks,
         _task_parse.version,
+        _task_parse.comparison,
         _task_parse.job,
         _task_parse.jobs,
         _task_parse.deleted,
@@ -77,6 +78,9 @@ def test_kinds_of_prediction():
         {"a": 1.0},
         None,
     )
+    assert not single.abstained
+    unsure = read({"label": None, "score": 0.4, "version": 2, "abstained": True}, "p")
+    assert (unsure.label, unsure.score, unsure.abstained) == (None, 0.4, True)
     multi = read({"labels": [], "version": 2}, "p")
     assert (multi.labels, multi.label) == ((), None)
     assert read({"value": -3, "version": 1}, "p").value == -3.0

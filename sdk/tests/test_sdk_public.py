@@ -39,6 +39,7 @@ def test_every_public_thing_is_documented():
         (polyhead.Client, polyhead.AsyncClient),
         (polyhead.Tasks, polyhead.AsyncTasks),
         (polyhead.Jobs, polyhead.AsyncJobs),
+        (polyhead.Tasks.__base__, polyhead.AsyncTasks.__base__),
     ],
 )
 def test_both_clients_have_the_same_methods(sync, awaited):

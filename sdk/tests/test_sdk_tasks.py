@@ -80,6 +80,17 @@ def test_wrong_task_arguments(client, service):
 def test_versions(client, service):
     version = client.tasks.version("sentiment", 2)
     assert (version.task, version.version, version.report.n_train) == ("sentiment", 2, 8)
+    assert version.settings == polyhead.VersionSettings()
+    report = version.report
+    assert report.accuracy_interval == (0.4, 0.9)
+    assert report.gain_over_majority == polyhead.Interval(0.25, -0.1, 0.6)
+    assert report.thresholds == {"a": 0.3}
+    assert report.coverage == (polyhead.Coverage(0.5, 0.9, 0.8), polyhead.Coverage(0.95, 0.0))
+    assert report.base == polyhead.Base(1, 10, 2)
+    [one] = report.calibration.bins
+    assert (report.calibration.method, report.calibration.temperature) == ("temperature", 1.5)
+    assert (report.calibration.ece_before, report.calibration.ece_after) == (0.2, 0.1)
+    assert one == polyhead.CalibrationBin(0.9, 1.0, 2, 0.95, 0.5)
     assert client.tasks.activate("sentiment", 2).version == 2
     assert service.tasks["sentiment"]["active_version"] == 2
     assert lines(service)[-1] == "POST /v1/tasks/sentiment/versions/2/activate"
@@ -95,11 +106,12 @@ def test_training_from_pairs(client, service):
             {"text": "bad", "label": "negative"},
         ],
         "test_examples": None,
-        "head": "linear",
+        "head": "auto",
         "activate": None,
-        "test_fraction": 0.2,
+        "test_fraction": None,
         "seed": 0,
         "class_weight": None,
+        "base": None,
     }
     assert [job.id for job in client.jobs.list()] == ["job-0"]
 
@@ -114,6 +126,7 @@ def test_training_with_every_option(client, service):
         test_fraction=0.5,
         seed=7,
         class_weight="balanced",
+        base=3,
     )
     body = service.bodies()[0]
     assert body.pop("examples")
@@ -124,7 +137,68 @@ def test_training_with_every_option(client, service):
         "test_fraction": 0.5,
         "seed": 7,
         "class_weight": "balanced",
+        "base": 3,
     }
+
+
+def test_training_on_a_base(client, service, form, tmp_path):
+    client.tasks.train("sentiment", base=2, head="mlp")
+    assert lines(service) == ["POST /v1/tasks/sentiment/versions"]
+    body = service.bodies()[0]
+    assert (body["examples"], body["test_examples"], body["base"]) == (None, None, 2)
+    client.tasks.train("sentiment", base=2, test_examples=PAIRS)
+    assert len(service.bodies()[1]["test_examples"]) == 2
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\na,x\n")
+    client.tasks.train("sentiment", base=2, test_examples=test)
+    sent = form(service.requests[2])
+    assert sent["test_file"] == ("test_examples.csv", test.read_bytes())
+    assert "file" not in sent
+    assert sent["base"] == (None, b"2")
+    with pytest.raises(polyhead.NotFound):
+        client.tasks.train("new", base=2)
+    with pytest.raises(ValueError, match="examples must be given"):
+        client.tasks.train("sentiment")
+
+
+def test_configuring_a_version(client, service):
+    version = client.tasks.configure("sentiment", 3, min_confidence=0.7)
+    assert lines(service) == ["PATCH /v1/tasks/sentiment/versions/3"]
+    assert version.settings == polyhead.VersionSettings(0.7, None, 0.8, 0.9)
+    client.tasks.configure("sentiment", 3, min_confidence=None, thresholds={"a": 0.25})
+    client.tasks.configure("sentiment", 3, thresholds=None)
+    assert service.bodies() == [
+        {"min_confidence": 0.7},
+        {"min_confidence": None, "thresholds": {"a": 0.25}},
+        {"thresholds": None},
+    ]
+    with pytest.raises(ValueError, match="give min_confidence or thresholds"):
+        client.tasks.configure("sentiment", 3)
+    with pytest.raises(TypeError):
+        client.tasks.configure("sentiment", "3", min_confidence=0.7)
+    assert len(service.requests) == 3
+
+
+def test_comparing_versions(client, service):
+    compared = client.tasks.compare("sentiment", 1, 2)
+    assert lines(service) == ["POST /v1/tasks/sentiment/versions/compare"]
+    assert service.bodies() == [{"a": 1, "b": 2}]
+    assert compared == polyhead.Comparison(
+        task="sentiment",
+        a=polyhead.ComparedVersion(1, 0.5),
+        b=polyhead.ComparedVersion(2, 0.75),
+        rows=4,
+        excluded=1,
+        difference=polyhead.Interval(0.25, -0.25, 0.75),
+        mcnemar=polyhead.McNemar(0, 1, 1.0),
+        changed=(
+            polyhead.ChangedRow(2, "examples", 17, truth="x", a="y", b="x"),
+            polyhead.ChangedRow(1, "test_examples", 0, truth=("x",), a=(), b=("x", "y")),
+        ),
+        changed_count=2,
+    )
+    with pytest.raises(polyhead.NotFound):
+        client.tasks.compare("new", 1, 2)
 
 
 def test_columns_hold_for_dicts(client, service):
@@ -192,9 +266,8 @@ def test_training_from_files(client, service, form, tmp_path):
     assert form(service.requests[2]) == {
         "file": ("examples.csv", train.read_bytes()),
         "test_file": ("test_examples.jsonl", test.read_bytes()),
-        "head": (None, b"linear"),
+        "head": (None, b"auto"),
         "activate": (None, b"true"),
-        "test_fraction": (None, b"0.2"),
         "seed": (None, b"3"),
         "text_column": (None, b"body"),
         "label_column": (None, b"stars"),

@@ -172,9 +172,11 @@ def test_what_cannot_be_trained_is_refused(service: ServiceProcess, task: str) -
     response = service.http.post("/v1/tasks/no-such-task/versions", json={"examples": rows(4)})
     assert response.status_code == 404
 
-    few = train(service, task, examples=rows(2))
+    same = [{"text": "the very same", "label": label} for label in ("fruit", "tool")]
+    few = train(service, task, examples=same)
     assert few["status"] == "failed"
     assert few["error"]["code"] == "invalid_examples"
+    assert "same code" in few["error"]["message"]
 
     fixed = name()
     service.http.put(f"/v1/tasks/{fixed}", json={"labels": ["fruit", "vegetable"]})

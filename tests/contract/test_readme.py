@@ -15,7 +15,13 @@ from tests.conftest import ServiceProcess
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"(<!-- not run: .*? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
-PAGES = ["README.md", "docs/first-task.md"]
+PAGES = [
+    "README.md",
+    "docs/tutorials/first-task.md",
+    "docs/tutorials/few-examples.md",
+    "docs/tutorials/several-labels.md",
+    "docs/tutorials/versions.md",
+]
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

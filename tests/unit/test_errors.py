@@ -69,7 +69,7 @@ def refused(model: type[BaseModel], body: str) -> ApiError:
         (TrainRequest, '{"examples": [{"text": "t", "value": "SECRET"}]}', "examples[0].value"),
         (TrainRequest, '{"examples": [{"text": "t", "value": 1e999}]}', "examples[0].value"),
         (TrainRequest, '{"examples": []}', "examples"),
-        (TrainRequest, "{}", "examples"),
+        (TrainRequest, '{"base": "SECRET"}', "base"),
     ],
 )
 def test_a_bad_field_is_named_and_its_input_not_repeated(

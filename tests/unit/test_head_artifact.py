@@ -178,3 +178,28 @@ def test_arbitrary_json_gives_a_manifest_or_an_artifact_error(
         assert isinstance(manifest, HeadManifest)
         assert all(isinstance(label, str) for label in manifest.labels)
         assert all(isinstance(value, dict) for value in manifest.encoders.values())
+
+
+def test_thresholds_round_trip_and_older_manifests_have_none(
+    make_manifest: Callable[..., HeadManifest],
+) -> None:
+    manifest = make_manifest(kind="multi_label", thresholds=(0.25, 1.0))
+    assert HeadManifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    assert HeadManifest.from_json(GOOD).thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "thresholds"),
+    [
+        ("single_label", [0.5, 0.5]),
+        ("multi_label", [0.5]),
+        ("multi_label", [0.5, 1.5]),
+        ("multi_label", [0.5, float("nan")]),
+        ("multi_label", [0.5, "0.5"]),
+        ("multi_label", [0.5, True]),
+        ("multi_label", 0.5),
+    ],
+)
+def test_wrong_thresholds_are_refused(kind: str, thresholds: Any) -> None:
+    with pytest.raises(ArtifactError, match="thresholds"):
+        HeadManifest.from_json(GOOD | {"kind": kind, "thresholds": thresholds})

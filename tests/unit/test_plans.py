@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from app.errors import Conflict, NotFound
+from app.schemas import VersionSettings
 from app.tasks.plans import DIGITS, MAX_PLANS, obstacle, plan_for
-from app.tasks.registry import Snapshot, TaskState
+from app.tasks.state import Snapshot, TaskState
 from models.codes import Codes
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, HeadStack, LinearHead, MLPHead, TaskKind
@@ -46,8 +48,12 @@ def state(make_manifest: Callable[..., HeadManifest]) -> State:
         active: int | None = 3,
         encoder: str = "f1",
         bits: int = BITS,
+        thresholds: tuple[float, ...] | None = None,
+        **settings: Any,
     ) -> TaskState:
-        manifest = make_manifest(kind=kind, labels=labels, bits=bits, encoders={encoder: {}})
+        manifest = make_manifest(
+            kind=kind, labels=labels, bits=bits, encoders={encoder: {}}, thresholds=thresholds
+        )
         return TaskState(
             name=name,
             kind=kind,
@@ -58,6 +64,7 @@ def state(make_manifest: Callable[..., HeadManifest]) -> State:
             versions=MappingProxyType({3: manifest}),
             active=active,
             head=None if active is None else head or random_head(len(labels), len(name)),
+            settings=MappingProxyType({3: VersionSettings(**settings)}),
         )
 
     return make
@@ -198,3 +205,39 @@ def test_a_plan_of_one_encoder_is_not_taken_for_another(state: State) -> None:
     plan_for(snap, ["t"], "f1", BITS)
     with pytest.raises(Conflict):
         plan_for(snap, ["t"], "f2", BITS)
+
+
+@pytest.mark.parametrize("with_scores", [False, True])
+@pytest.mark.parametrize("others", [False, True])
+def test_a_version_that_is_not_sure_gives_no_label(
+    state: State, random_codes: Callable[..., Codes], with_scores: bool, others: bool
+) -> None:
+    careful, plain = state("t", min_confidence=0.8), state("t")
+    more = [state("tags", "multi_label")] if others else []
+    codes = [row.tobytes() for row in random_codes(50, BITS)]
+    answers, known = (
+        plan_for(snapshot(one, *more), None, "f1", BITS).predict(codes, with_scores)
+        for one in (careful, plain)
+    )
+    unsure = [row["t"]["score"] < 0.8 for row in known]
+    assert any(unsure)
+    assert not all(unsure)
+    for answer, before, abstained in zip(answers, known, unsure, strict=True):
+        expected = before["t"] | ({"label": None, "abstained": True} if abstained else {})
+        assert answer["t"] == expected
+        assert answer.get("tags") == before.get("tags")
+
+
+def test_labels_are_given_above_their_own_thresholds(
+    state: State, random_codes: Callable[..., Codes]
+) -> None:
+    codes = [row.tobytes() for row in random_codes(40, BITS)]
+    trained = state("t", "multi_label", thresholds=(0.1, 0.9, 0.5))
+    own = VersionSettings(thresholds={"b": 0.2})
+    changed = replace(trained, settings=MappingProxyType({3: own}))
+    for one, cuts in ((trained, (0.1, 0.9, 0.5)), (changed, (0.1, 0.2, 0.5))):
+        answers = plan_for(snapshot(one), ["t"], "f1", BITS).predict(codes, True)
+        for answer in answers:
+            shown = answer["t"]["scores"].items()
+            given = [label for (label, p), cut in zip(shown, cuts, strict=True) if p > cut]
+            assert answer["t"]["labels"] == given

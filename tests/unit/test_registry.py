@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from app.errors import Conflict, InvalidField, NotFound
-from app.tasks.registry import POINTER, TASK_FILE, VERSIONS, Registry
+from app.schemas import VersionSettings
+from app.tasks.registry import Registry
+from app.tasks.task_files import POINTER, SETTINGS, TASK_FILE, VERSIONS
 from models.artifact import MANIFEST
+from models.example_rows import EXAMPLES, TRAIN, ExampleRows
 from models.head_artifact import WEIGHTS, HeadManifest
 from models.head_runtime import LinearHead
 
@@ -427,3 +430,69 @@ class TestDamage:
 
     def test_the_pointer_file_is_plain_json(self, served: Path) -> None:
         assert json.loads((served / "good" / POINTER).read_text())["version"] == 2
+
+
+class TestRowsAndSettings:
+    def test_rows_are_kept_beside_a_version(
+        self,
+        registry: Registry,
+        root: Path,
+        make_manifest: MakeManifest,
+        make_head: MakeHead,
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        rows = ExampleRows.of(np.zeros((3, 1), np.uint8), np.array([0, 1, 0]), TRAIN)
+        number = registry.add_version("mood", make_manifest(), make_head(), rows)
+        plain = registry.add_version("mood", make_manifest(), make_head())
+        read = Registry(root).rows("mood", number)
+        assert read is not None
+        assert read.targets.tolist() == [0, 1, 0]
+        assert read.version.tolist() == [number] * 3
+        assert registry.rows("mood", plain) is None
+        with pytest.raises(NotFound):
+            registry.rows("mood", 9)
+        (root / "mood" / VERSIONS / f"{number:06d}" / EXAMPLES).write_bytes(b"x")
+        with pytest.raises(Conflict, match="cannot be read"):
+            registry.rows("mood", number)
+        registry.activate("mood", number)  # which needs no rows
+
+    def test_settings_are_seen_by_every_process_and_survive(
+        self, registry: Registry, root: Path, add: Callable[..., int]
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        first, second = add(registry, "mood"), add(registry, "mood")
+        other = Registry(root)
+        before = other.snapshot
+        settings = VersionSettings(min_confidence=0.7, coverage=0.5, accuracy=1.0)
+        registry.configure("mood", first, settings)
+        assert other.refresh()
+        assert other.snapshot is not before
+        for one in (registry, other, Registry(root)):
+            state = one.snapshot.get("mood")
+            assert state.settings_of(first) == settings
+            assert state.settings_of(second) == VersionSettings()
+        registry.configure("mood", first, VersionSettings())
+        assert other.refresh()
+        assert other.snapshot.get("mood").settings_of(first).min_confidence is None
+        with pytest.raises(NotFound):
+            registry.configure("mood", 9, settings)
+
+    @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"min_confidence": "x"}'], ids=short)
+    def test_damaged_settings_are_the_default(
+        self, registry: Registry, root: Path, add: Callable[..., int], data: bytes
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        number = add(registry, "mood")
+        registry.configure("mood", number, VersionSettings(min_confidence=0.7))
+        (root / "mood" / SETTINGS / f"{number:06d}.json").write_bytes(data)
+        assert Registry(root).snapshot.get("mood").settings_of(number) == VersionSettings()
+
+    def test_a_task_made_anew_has_none_of_the_old_settings(
+        self, registry: Registry, add: Callable[..., int]
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        registry.configure("mood", add(registry, "mood"), VersionSettings(min_confidence=0.7))
+        registry.delete("mood")
+        registry.create("mood", "single_label", None, None)
+        number = add(registry, "mood")
+        assert registry.snapshot.get("mood").settings_of(number) == VersionSettings()

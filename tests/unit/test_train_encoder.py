@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.training.encoder.embedder import trained
+from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import BEST, LOG, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import Rows, TaskData
@@ -182,3 +183,60 @@ def test_an_annealed_code_is_soft_in_training_alone(backbone: Path) -> None:
     torch.testing.assert_close(soft, torch.tanh(2 * floats))
     _, hard = model.eval()(ids, torch.ones_like(ids))
     assert set(hard.unique().tolist()) == {-1.0, 1.0}
+
+
+def test_heads_first_leave_the_backbone_and_start_the_training_well(
+    backbone: Path, tmp_path: Path
+) -> None:
+    """Fitted on embeddings of another origin, the heads read the backbone's own dimensions."""
+    plan = replace(PLAN, head_steps=150)
+    form = design(backbone, layers=(-2, -1), noise=0.0)
+    tasks = tokenized(backbone, tmp_path / "cache", plan)
+    model = encoder_for(form, tasks, plan.seed).eval()
+    with torch.inference_mode():
+        taught = [
+            np.concatenate([model.pooled(*pad([row])).numpy() for row in task.train]) - 3.0
+            for task in tasks
+        ]
+    tasks = [
+        replace(task, taught=embeddings.astype(np.float16))
+        for task, embeddings in zip(tasks, taught, strict=True)
+    ]
+    model = encoder_for(form, tasks, plan.seed)
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    fit_heads(model, tasks, plan, pad)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, before[name])
+    model.eval()
+    for task in tasks:
+        with torch.inference_mode():
+            _, bits = model(*pad(task.train))
+            guess = model.logits(task.name, bits).argmax(dim=1).numpy()
+        # A head alone fits most of its rows; majority gives half or a third.
+        assert (guess == task.targets).mean() > 0.75
+
+    narrow = encoder_for(design(backbone, layers=(-1,)), tasks, plan.seed)
+    with pytest.raises(ValueError, match="embeddings 32 wide of all tasks"):
+        fit_heads(narrow, tasks, plan, pad)
+
+
+def test_adapters_fold_into_the_weights_that_are_saved(backbone: Path, tmp_path: Path) -> None:
+    """What is loaded again gives what was trained, and the word vectors stay."""
+    tasks = tokenized(backbone, tmp_path / "cache")
+    form = design(backbone, adapter_rank=4, noise=0.0)
+    trainer = trainer_of(form, replace(PLAN, steps=10), tasks, tmp_path)
+    trainable = {name for name, p in trainer.model.backbone.named_parameters() if p.requires_grad}
+    assert trainable
+    assert all(".lora_" in name for name in trainable)
+    trainer.run()
+    loaded = trained(tmp_path / BEST)
+    plain = encoder_for(design(backbone), tasks, 0)
+    names = {n for n in plain.state_dict() if n.startswith("backbone.encoder.")}
+    assert names <= set(load_file(tmp_path / BEST / "encoder.safetensors"))
+    model = trainer.model.eval()
+    batch = pad(tasks[0].train[:5])
+    with torch.inference_mode():
+        expected = model.pooled(*batch)
+        torch.testing.assert_close(loaded.pooled(*batch), expected, atol=1e-5, rtol=1e-4)
+        untouched = plain.pooled(*batch)
+    assert not torch.allclose(untouched, expected, atol=1e-3)

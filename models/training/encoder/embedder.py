@@ -85,7 +85,9 @@ def untrained() -> MultiTaskEncoder:
 def trained(folder: Path) -> MultiTaskEncoder:
     """The best weights of a training run."""
     about = json.loads((folder / "about.json").read_text())
-    design = Design(**{**about["design"], "layers": tuple(about["design"]["layers"])})
+    # Adapters are folded into the weights that were saved.
+    saved = {**about["design"], "layers": tuple(about["design"]["layers"]), "adapter_rank": 0}
+    design = Design(**saved)
     model = MultiTaskEncoder(design, {})
     missing, unexpected = model.load_state_dict(
         load_file(folder / "encoder.safetensors"), strict=False

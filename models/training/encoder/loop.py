@@ -43,6 +43,8 @@ class Plan:
         texts: of one step, drawn from all tasks.
         at_once: of one pass; texts of a step are sorted by length, so that little is padding.
         rate: of learning, at its highest, for the backbone; heads learn `head_rate`.
+        head_steps: in which the heads alone learn, before, on the untrained embeddings; see
+            `heads_first`.
         warm_up: share of the steps in which the rate rises; it then falls in a cosine.
         exponent: see `suite.tempered`.
         float_share: of the task loss that is taken on the floats, the rest on the bits.
@@ -59,6 +61,7 @@ class Plan:
     at_once: int = 16
     rate: float = 2e-4
     head_rate: float = 2e-3
+    head_steps: int = 0
     warm_up: float = 0.06
     exponent: float = 0.5
     float_share: float = 0.3
@@ -263,7 +266,7 @@ class Trainer:
         folder.mkdir(exist_ok=True)
         state = {
             name: value.contiguous()
-            for name, value in self.model.state_dict().items()
+            for name, value in self.model.plain_state().items()
             if not name.startswith(("heads.", "to_teacher.", "backbone.embeddings."))
         }
         save_file(state, folder / "encoder.safetensors")

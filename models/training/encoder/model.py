@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from models.training.encoder.adapters import add_adapters, folded_state
 from models.training.encoder.binarize import Estimator, Standardize, binarize, to_signs
 from models.training.encoder.pooler import Pooler, Pooling
 
@@ -29,6 +30,7 @@ class Design:
         estimator: how a gradient gets through the bits.
         noise: share of bits that are dropped in training, so that none is relied on alone.
         frozen_layers: of the backbone, from below; the word vectors always are.
+        adapter_rank: train LoRA adapters of this rank in place of the backbone's weights; 0: those.
     """
 
     backbone: str
@@ -39,6 +41,7 @@ class Design:
     estimator: Estimator = "clipped"
     noise: float = 0.1
     frozen_layers: int = 0
+    adapter_rank: int = 0
 
 
 class MultiTaskCode(nn.Module):
@@ -77,6 +80,10 @@ class MultiTaskCode(nn.Module):
             return floats, to_signs(floats)  # what is served, whatever it was trained by
         return floats, binarize(floats, self.design.estimator, self.sharpness)
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """What is saved."""
+        return self.state_dict()
+
     def logits(self, task: str, values: Tensor) -> Tensor:
         """`(b, width)` floats or bits to `(b, classes)`."""
         scores: Tensor = self.heads[task](values * self.unit)
@@ -113,10 +120,16 @@ class MultiTaskEncoder(MultiTaskCode):
         )
         super().__init__(design, pooler.width, classes, keeps)
         self.backbone, self.pooler = backbone, pooler
+        if design.adapter_rank:
+            add_adapters(backbone, design.adapter_rank)
         # Half of the weights are word vectors: frozen, they are as general as before, and the
         # trained weights are small enough to ship.
         self.backbone.embeddings.requires_grad_(False)
         self.backbone.encoder.layer[: design.frozen_layers].requires_grad_(False)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """The state as it is without adapters: they are folded into the weights."""
+        return folded_state(self) if self.design.adapter_rank else self.state_dict()
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`(b, s)` ids to `(b, pooled)` raw embeddings of the backbone."""

@@ -26,7 +26,8 @@ from models.packing import round_up
 from models.tokenization import TextTokenizer
 from models.tokens import Ids, pad_rows
 from models.training.calibrate import BACKBONE
-from models.training.encoder.loop import Plan, Trainer, TrainingTask
+from models.training.encoder.heads_first import fit_heads
+from models.training.encoder.loop import STATE, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import (
     GROUPS,
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--estimator", default="clipped")
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--frozen-layers", type=int, default=0)
+    parser.add_argument("--adapter-rank", type=int, default=0, help="LoRA; 0: all weights")
     defaults = Plan()
     for name, value in asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -64,6 +66,7 @@ def main() -> None:
         estimator=arguments.estimator,
         noise=arguments.noise,
         frozen_layers=arguments.frozen_layers,
+        adapter_rank=arguments.adapter_rank,
     )
     names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,10 @@ def main() -> None:
             teach(texts, arguments.teacher, plan.max_tokens, arguments.cache) if plan.keep else None
         )
         tasks.append(tokenize(task, taught, design, plan))
-    Trainer(encoder_for(design, tasks, plan.seed), plan, tasks, pad, arguments.out).run()
+    model = encoder_for(design, tasks, plan.seed)
+    if plan.head_steps and not (arguments.out / STATE).is_file():
+        fit_heads(model, tasks, plan, pad)
+    Trainer(model, plan, tasks, pad, arguments.out).run()
 
 
 def _rows(plan: Plan) -> Any:

@@ -1,0 +1,86 @@
+"""Decoded JSON to shadows, backfills and outdated heads. Pure."""
+
+from __future__ import annotations
+
+from ._errors import ProtocolError
+from ._read import Fields, as_bool, as_float, as_int, as_map, as_text, list_of
+from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExample, ShadowPair
+
+
+def content(value: object) -> bytes:
+    """An answer of bytes."""
+    if not isinstance(value, bytes):
+        raise ProtocolError("unexpected answer: not bytes")
+    return value
+
+
+def _answer(value: object, where: str) -> Answer:
+    return as_text(value, where) if isinstance(value, str) else list_of(as_text)(value, where)
+
+
+def _pair(value: object, where: str) -> ShadowPair:
+    fields = Fields(value, where)
+    return ShadowPair(
+        active=fields.maybe("active", _answer),
+        shadow=fields.maybe("shadow", _answer),
+        count=fields.need("count", as_int),
+    )
+
+
+def _example(value: object, where: str) -> ShadowExample:
+    fields = Fields(value, where)
+    return ShadowExample(
+        key=fields.need("key", as_text),
+        active=fields.maybe("active", _answer),
+        shadow=fields.maybe("shadow", _answer),
+    )
+
+
+def shadow(value: object) -> Shadow:
+    """The answer of `GET /v1/tasks/{task}/shadow`."""
+    fields = Fields(value, "answer")
+    return Shadow(
+        task=fields.need("task", as_text),
+        version=fields.need("version", as_int),
+        texts=fields.need("texts", as_int),
+        active_version=fields.maybe("active_version", as_int),
+        since=fields.maybe("since", as_float),
+        dropped=fields.maybe("dropped", as_int) or 0,
+        disagreements=fields.maybe("disagreements", as_int),
+        rate=fields.maybe("rate", as_float),
+        interval=fields.maybe("interval", list_of(as_float)),
+        mean_difference=fields.maybe("mean_difference", as_float),
+        mean_absolute_difference=fields.maybe("mean_absolute_difference", as_float),
+        pairs=fields.maybe("pairs", list_of(_pair)) or (),
+        examples=fields.maybe("examples", list_of(_example)) or (),
+    )
+
+
+def backfill(value: object) -> Backfill:
+    """The last line of a backfill."""
+    fields = Fields(value, "last line")
+    if fields.maybe("object", as_text) != "backfill.done":
+        raise ProtocolError("unexpected answer: the lines of the backfill are cut off")
+    return Backfill(
+        texts=fields.need("texts", as_int),
+        encoder=fields.need("encoder", as_text),
+        encoded=fields.maybe("encoded", as_int) or 0,
+        seconds=fields.maybe("seconds", as_float),
+    )
+
+
+def _outdated(value: object, where: str) -> OutdatedHead:
+    fields = Fields(value, where)
+    return OutdatedHead(
+        task=fields.need("task", as_text),
+        version=fields.need("version", as_int),
+        kind=fields.need("kind", as_text),
+        encoder=fields.need("encoder", as_text),
+        ready_made=fields.maybe("ready_made", as_bool) or False,
+        options=fields.maybe("options", as_map) or {},
+    )
+
+
+def outdated(value: object) -> list[OutdatedHead]:
+    """The answer of `GET /v1/retraining`."""
+    return list(Fields(value, "answer").need("data", list_of(_outdated)))

@@ -1,0 +1,198 @@
+"""What `client.tasks` of the sync client does with versions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from . import _version_requests
+from ._calls import Call
+from ._task_types import Comparison, TaskVersion
+from ._version_requests import KEEP, Keep
+from ._version_types import Backfill, OutdatedHead, Shadow
+
+T = TypeVar("T")
+
+
+class Send(Protocol):
+    """Sends one request, trying again where that may help."""
+
+    def __call__(self, call: Call[T]) -> T:
+        """The result, or a `PolyheadError`."""
+
+
+class Download(Protocol):
+    """Writes the lines of an answer to a file."""
+
+    def __call__(self, call: Call[T], path: str | os.PathLike[str]) -> T:
+        """What the last line says, or a `PolyheadError`."""
+
+
+class TaskVersions:
+    """The part of `client.tasks` that is about head versions."""
+
+    def __init__(self, send: Send, download: Download) -> None:
+        """Made by the client."""
+        self._send = send
+        self._download = download
+
+    def version(self, name: str, version: int) -> TaskVersion:
+        """One head version with its report.
+
+        Raises:
+            NotFound: There is no such task or version.
+        """
+        return self._send(_version_requests.get_version(name, version))
+
+    def activate(self, name: str, version: int) -> TaskVersion:
+        """Make a version the one that answers: a promotion, or a roll-back.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: Its files are damaged.
+        """
+        return self._send(_version_requests.activate_version(name, version))
+
+    def configure(
+        self,
+        name: str,
+        version: int,
+        *,
+        min_confidence: float | Keep | None = KEEP,
+        thresholds: Mapping[str, float] | Keep | None = KEEP,
+    ) -> TaskVersion:
+        """Change how a version answers. What is not given stays as it is.
+
+        Args:
+            name: The task.
+            version: The version.
+            min_confidence: Single label: where an answer's score is under it, its label is None
+                and `abstained` true; None always answers.
+            thresholds: Multi label: what the probability of a label must be above; labels that are
+                not named keep the trained ones, and all of them with None.
+
+        Returns:
+            The version: its `settings` say what they are worth on its held-out texts.
+
+        Raises:
+            ValueError: Nothing is given.
+            NotFound: There is no such task or version.
+            InvalidField: A setting that this kind of task does not have, or an unknown label.
+        """
+        call = _version_requests.configure_version(name, version, min_confidence, thresholds)
+        return self._send(call)
+
+    def compare(self, name: str, a: int, b: int) -> Comparison:
+        """Two versions on the texts that one held out and neither was trained on.
+
+        Args:
+            name: The task.
+            a: A version, such as the active one.
+            b: Another, such as its successor.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: There are no such texts, or the versions read different encoders' codes.
+        """
+        return self._send(_version_requests.compare_versions(name, a, b))
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a head version and the rows that were stored with it.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: It is the active one.
+        """
+        self._send(_version_requests.delete_version(name, version))
+
+    def export_version(self, name: str, version: int, *, rows: bool = False) -> bytes:
+        """A head version as one file (safetensors), for `import_version` elsewhere.
+
+        Args:
+            name: The task.
+            version: The version.
+            rows: Also its stored codes and labels, which later trainings and comparisons need.
+
+        Raises:
+            NotFound: There is no such task or version.
+        """
+        return self._send(_version_requests.export_version(name, version, rows))
+
+    def import_version(
+        self, name: str, file: bytes, *, activate: bool | None = None
+    ) -> TaskVersion:
+        """Add an exported head as a task's next version; the task is made if there is none.
+
+        Args:
+            name: The task.
+            file: What `export_version` gave.
+            activate: Whether it answers from now on; None: when no version does yet.
+
+        Raises:
+            BadRequest: It is no such file.
+            Conflict: The task is of another kind, or has other labels.
+        """
+        return self._send(_version_requests.import_version(name, file, activate))
+
+    def shadow(self, name: str, version: int) -> Shadow:
+        """Let a version answer live traffic beside the active one, unseen, and be compared.
+
+        Args:
+            name: The task.
+            version: The version; one that was the shadow before no longer is.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: It is the active one, or reads the codes of another encoder.
+        """
+        return self._send(_version_requests.start_shadow(name, version))
+
+    def shadow_report(self, name: str) -> Shadow:
+        """How often the shadow would have answered differently, and where.
+
+        Raises:
+            NotFound: There is no such task, or it has no shadow.
+        """
+        return self._send(_version_requests.get_shadow(name))
+
+    def end_shadow(self, name: str) -> None:
+        """No longer ask the shadow. The version stays.
+
+        Raises:
+            NotFound: There is no such task, or it has no shadow.
+        """
+        self._send(_version_requests.end_shadow(name))
+
+    def backfill(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        version: int | None = None,
+        tasks: Sequence[str] | None = None,
+        scores: bool = False,
+    ) -> Backfill:
+        """Let a head answer for all stored codes, without an encoder pass, into a file.
+
+        Each line of the file is one code's answer: `{"key": ..., "predictions": {task: ...}}`.
+
+        Args:
+            name: The task.
+            path: The file; one that is there is replaced when all is written.
+            version: Of the task, active or not; None: the active one.
+            tasks: Other tasks to answer in the same go, by their active versions.
+            scores: Also give the probability of every label.
+
+        Raises:
+            OSError: The file cannot be written.
+            NotFound: There is no such task or version.
+            Conflict: A head reads the codes of another encoder, or no version is active.
+            Overloaded: Other backfills are under way.
+            Unavailable: The server that holds the codes does not answer.
+        """
+        return self._download(_version_requests.backfill(name, version, tasks, scores), path)
+
+    def outdated(self) -> list[OutdatedHead]:
+        """Active heads that must be trained anew, because the encoder is another one now."""
+        return self._send(_version_requests.outdated())
