@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +18,7 @@ from app.errors import ApiError, TooLarge, error_answer
 from app.logs import request_id
 from app.metrics import Metrics, Tally
 from app.tracing import Tracing
-from app.watch import HEADER, Watch, parse_timeout
+from app.watch import HEADER, Watch, Watches, parse_timeout
 
 logger = logging.getLogger("app.access")
 
@@ -64,6 +64,7 @@ class Envelope:
         self._bounds = bounds
         self._main_path = main_path
         self._tracing = tracing
+        self._watches = Watches()
         self._durations: dict[str, Any] = {}
         self._requests: dict[tuple[str, int], Tally] = {}
 
@@ -76,45 +77,38 @@ class Envelope:
         request_id.set(name)
         if self._tracing is not None:
             scope["trace"] = self._tracing.start(scope, name)
-        try:
-            await self._answer(scope, exchange)
-        finally:
-            seconds = time.perf_counter() - exchange.started
-            self._record(scope, exchange.status or 500, seconds)
-
-    async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
-        error: ApiError
+        watch = exchange.watch
+        error: ApiError | None = None
         try:
             watch = exchange.watch = self._watch(scope, exchange.head)
             exchange.check_declared()
-        except ApiError as refused:
-            await exchange.refuse(scope, refused)
-            return
-        try:
             await self._app(scope, exchange.receive, exchange.send)
         except ApiError as raised:
             error = raised
         except asyncio.CancelledError:
-            over = watch.ended()
-            if over is None:
+            error = watch.ended() if watch is not None else None
+            if error is None:
                 raise
-            error = over
-        else:
-            return
         finally:
-            watch.stop()
-        if not exchange.status:  # else its reader is too slow: the server hangs up
-            await exchange.refuse(scope, error)
+            if watch is not None:
+                self._watches.remove(watch)
+            if error is not None and not exchange.status:  # else its reader is too slow
+                await exchange.refuse(scope, error)
+            seconds = time.perf_counter() - exchange.started
+            self._record(scope, exchange.status or 500, seconds)
 
     def _watch(self, scope: Scope, head: _Head) -> Watch:
-        may_cut = scope["method"] in ("GET", "HEAD") or scope["path"] in self._main_path
-        deadline = math.inf
-        if may_cut or head.timeout is not None:
-            seconds = self._bounds.max_request_s
-            if head.timeout is not None:
-                seconds = parse_timeout(head.timeout, seconds)
-            deadline = scope["deadline"] = asyncio.get_running_loop().time() + seconds
-        return Watch(self._bounds.body_timeout_s, deadline, may_cut=may_cut)
+        now = asyncio.get_running_loop().time()
+        may_cut = scope["path"] in self._main_path or scope["method"] in ("GET", "HEAD")
+        deadline, timer_at = math.inf, None
+        if head.timeout is not None:
+            seconds = parse_timeout(head.timeout, self._bounds.max_request_s)
+            deadline = timer_at = scope["deadline"] = now + seconds
+        elif may_cut:
+            deadline = scope["deadline"] = now + self._bounds.max_request_s
+        watch = Watch(now, self._bounds.body_timeout_s, deadline, may_cut=may_cut)
+        self._watches.add(watch, timer_at)
+        return watch
 
     def _limit(self, scope: Scope) -> int:
         path: str = scope["path"]
@@ -152,8 +146,7 @@ class Envelope:
             logger.log(level, "%s %d %.1f ms %s", route, status, milliseconds, name, extra=more)
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(NamedTuple):
     """What the envelope reads of a request's headers."""
 
     request_id: bytes
