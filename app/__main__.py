@@ -52,6 +52,7 @@ def main() -> None:
         timeout_graceful_shutdown=20,
         timeout_keep_alive=75,
         http=bounded(settings.head_timeout_s),
+        ws="none",
     )
 
 

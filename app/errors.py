@@ -13,6 +13,7 @@ ApiError
 ├── RateLimited         429   this client asks for too much; `Retry-After`
 ├── Disconnected        499   the caller hung up; seen in logs and metrics alone
 ├── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
+├── StorageUnavailable  503   the data directory takes no more; `Retry-After`
 ├── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
 └── DeadlineExceeded    504   not done within `x-request-timeout-ms`, or the service's own limit
 
@@ -21,7 +22,9 @@ One place maps them to answers: `install_error_handlers`. Messages never repeat 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from typing import Any, ClassVar
 
 import orjson
@@ -121,6 +124,32 @@ class DeadlineExceeded(ApiError):
     status, type, default_code = 504, "timeout_error", "deadline_exceeded"
 
 
+class StorageUnavailable(ApiError):
+    status, type, default_code = 503, "unavailable_error", "storage_unavailable"
+
+
+# What a disk says that takes no more: full, over a quota, read-only, not allowed, broken.
+_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+}
+
+
+def storage_error(error: OSError) -> StorageUnavailable | None:
+    """The error for a disk that takes no more; None if it is something else."""
+    if error.errno not in _DISK:
+        return None
+    # Without the path, which is nobody's business outside.
+    logger.error("the data directory takes no more: %s", error)
+    message = f"nothing can be stored: {os.strerror(error.errno)}"
+    return StorageUnavailable(message, retry_after=30)
+
+
 def error_response(error: ApiError) -> Response:
     """The answer for an error."""
     headers = {}
@@ -208,6 +237,13 @@ def install_error_handlers(app: FastAPI) -> None:
             orjson.dumps({"error": body}), error.status_code, headers, "application/json"
         )
 
+    async def disk(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        known_error = storage_error(error)
+        if known_error is not None:
+            return error_response(known_error)
+        return unexpected_error(request.url.path, error)
+
     async def unexpected(request: Request, error: Exception) -> Response:
         return unexpected_error(request.url.path, error)
 
@@ -215,4 +251,5 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(ValidationError, validation)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(OSError, disk)
     app.add_exception_handler(Exception, unexpected)

@@ -73,7 +73,7 @@ ERRORS = {
     422: "A field that cannot be used.",
     429: "Overloaded, or this client asks for too much: nothing was queued.",
     431: "Headers too large, or too many.",
-    503: "The encoder is unavailable.",
+    503: "The encoder is unavailable, or nothing can be stored.",
     504: "Not done within x-request-timeout-ms.",
 }
 

@@ -9,6 +9,9 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.cache.address import parse_address
+from app.cache.layouts import Layout
+
 DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
 DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
 
@@ -44,6 +47,7 @@ class Settings(BaseSettings):
     )
     cache_timeout_ms: int = Field(250, ge=1, le=10_000)
     cache_ttl_s: int = Field(0, ge=0, description="0: codes do not expire")
+    cache_layout: Layout = "string"
     cache_front_mb: float = Field(64, ge=0, le=65_536)
     valkey_max_mb: int = Field(1024, ge=16, description="memory limit of the embedded Valkey")
 
@@ -81,10 +85,17 @@ class Settings(BaseSettings):
     max_examples: int = Field(200_000, ge=4)
     max_jobs: int = Field(8, ge=1, description="training jobs queued or running at once")
 
-    @field_validator("ready_heads", mode="before")
+    @field_validator("ready_heads", "redis_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_address(value.get_secret_value())
+        return value
 
     @field_validator("api_keys")
     @classmethod

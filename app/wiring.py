@@ -17,13 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
 from app.auth import Keys
+from app.cache.address import connect
 from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
+from app.cache.invalidation import watch
+from app.cache.layouts import open_store
 from app.deps import ApiServices, EncoderServices
 from app.encoding.batcher import Batcher, BatcherLimits
 from app.encoding.protocol import TextEncoder
@@ -156,29 +155,23 @@ async def _cache(
         if embedded:
             from app.cache.embedded import EmbeddedValkey
 
-            server = EmbeddedValkey(settings.data_dir / "valkey", settings.valkey_max_mb)
-            stack.push_async_callback(server.stop)
-            await server.start()
-            url = server.url
-        redis = connect(url, settings.cache_timeout_ms / 1000) if url else None
-        cache = CodeCache(redis, front, metrics, ttl_s=settings.cache_ttl_s)
+            child = EmbeddedValkey(settings.data_dir / "valkey", settings.valkey_max_mb)
+            stack.push_async_callback(child.stop)
+            await child.start()
+            url = child.url
+        if url is None:
+            yield CodeCache(None, front, metrics)
+            return
+        timeout_s = settings.cache_timeout_ms / 1000
+        server = connect(url, timeout_s)
+        store = open_store(
+            server, settings.cache_layout, ttl_s=settings.cache_ttl_s, timeout_s=timeout_s
+        )
+        cache = CodeCache(store, front, metrics)
         stack.push_async_callback(cache.close)
+        watcher = asyncio.create_task(watch(server, front.clear), name="cache-watcher")
+        stack.callback(watcher.cancel)
         yield cache
-
-
-def connect(url: str, timeout_s: float) -> Redis:
-    """A client that gives up early: the cache may not hold a request for long.
-
-    One immediate retry, for connections that a restart of the server left dead in the pool.
-    """
-    client: Redis = Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1),
-        max_connections=256,
-    )
-    return client
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,8 @@ import httpx
 import numpy as np
 from redis import Redis
 
-from app.cache.keys import StoredCode, encode_value, server_key
+from app.cache.keys import StoredCode, encode_value
+from app.cache.string_store import server_key
 from benchmarks.cached_predict import TASKS, add_tasks
 from benchmarks.machine import print_result
 from benchmarks.service import free_port, start_service, wait_until_ready
@@ -73,8 +74,8 @@ def fill(data: Path, fingerprint: str, code_bytes: int, count: int) -> None:
     for start in range(0, count, BATCH):
         values = {}
         for _ in range(min(BATCH, count - start)):
-            key = server_key(fingerprint, random.bytes(16))
-            values[key] = encode_value(key, StoredCode(random.bytes(code_bytes), 12, False))
+            digest, code = random.bytes(16), StoredCode(random.bytes(code_bytes), 12, False)
+            values[server_key(fingerprint, digest)] = encode_value(fingerprint, digest, code)
         redis.mset(values)
     redis.close()
 

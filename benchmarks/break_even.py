@@ -25,12 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from app.cache.address import connect
 from app.cache.code_cache import CodeCache
 from app.cache.embedded import EmbeddedValkey
 from app.cache.front import FrontCache
 from app.cache.keys import StoredCode, digest_texts
+from app.cache.layouts import open_store
 from app.metrics import Metrics
-from app.wiring import connect
 from benchmarks.break_even_report import HIT_RATIOS, Pair, table, write_figure
 from benchmarks.machine import machine, print_result, spread
 from benchmarks.networks import network, shipped_encoder, write_random
@@ -202,7 +203,8 @@ def lookups(folder: Path, encoder: Encoder, texts: list[str]) -> Runner:
     async def look() -> float:
         server = EmbeddedValkey(folder, 64)
         await server.start()
-        cache = CodeCache(connect(server.url, 5.0), FrontCache(0), Metrics())
+        store = open_store(connect(server.url, 5.0), "string", ttl_s=0, timeout_s=5.0)
+        cache = CodeCache(store, FrontCache(0), Metrics())
         try:
             digests = digest_texts(name, texts)
             stored = {one: StoredCode(chance.bytes(width), 24, False) for one in digests}

@@ -35,6 +35,13 @@ def wait_for(check: Callable[[], bool], timeout_s: float, what: str) -> None:
         time.sleep(0.02)
 
 
+def process_state(pid: int) -> list[str]:
+    """A process's state letter and its parent, as /proc has them; nothing if there is none."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    return []
+
+
 class ValkeyProcess:
     """A real Valkey server that a test can kill and start again on the same port and files."""
 
@@ -79,6 +86,7 @@ class ServiceProcess:
             "POLYHEAD_DATA_DIR": str(folder / "data"),
             **environment,
         }
+        self.command = [sys.executable, "-m", "app"]
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=60)
 
@@ -86,7 +94,7 @@ class ServiceProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app"],
+                self.command,
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -119,6 +127,12 @@ class ServiceProcess:
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
+
+    def children(self) -> list[int]:
+        """Processes that it started."""
+        assert self.process is not None
+        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in pids if process_state(pid)[1:2] == [str(self.process.pid)]]
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

@@ -108,6 +108,9 @@ class EmbeddedValkey:
             "save": "",
             "maxmemory": f"{self._max_mb}mb",
             "maxmemory-policy": "allkeys-lru",
+            # For the packed layout: buckets stay listpacks whatever the width of codes.
+            "hash-max-listpack-entries": "512",
+            "hash-max-listpack-value": "16384",
             "logfile": str(self._folder / "valkey.log"),
             "daemonize": "no",
         }

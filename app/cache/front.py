@@ -12,7 +12,7 @@ ENTRY_OVERHEAD = 320
 
 
 class FrontCache:
-    """Digest to stored code. Codes never change under a digest, so nothing is invalidated.
+    """Digest to stored code. Codes never change under a digest; `clear` is for forgetting them.
 
     Args:
         max_bytes: what the entries may take, overhead included; 0 keeps nothing.
@@ -22,6 +22,8 @@ class FrontCache:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[bytes, StoredCode] = OrderedDict()
         self.bytes_used = 0
+        # Changes when the cache is emptied: what was asked for before that is not to be put.
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -35,6 +37,19 @@ class FrontCache:
                 entries.move_to_end(digest)
             found.append(stored)
         return found
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.bytes_used = 0
+        self.epoch += 1
+
+    def put_many(self, digests: Sequence[bytes], codes: Sequence[StoredCode | None]) -> None:
+        """Keep those that are codes."""
+        if not self._max_bytes:
+            return
+        for digest, stored in zip(digests, codes, strict=True):
+            if stored is not None:
+                self.put(digest, stored)
 
     def put(self, digest: bytes, stored: StoredCode) -> None:
         size = ENTRY_OVERHEAD + len(stored.code)

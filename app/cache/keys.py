@@ -1,33 +1,35 @@
-"""Keys and values of the code cache: pure functions over bytes.
+"""Digests of texts, and the values that hold their codes: pure functions over bytes.
 
-A *digest* (16 bytes, its hex is the public `key`) names one text under one fingerprint. The
-server key is `ph1:` + 4 bytes of the fingerprint + the digest, so that codes of one encoder can
-be told from another's. A value is
+A *digest* (16 bytes, its hex is the public `key`) names one text under one fingerprint. A value is
 
-    | version 1 | flags 1 | tokens 2 (little-endian) | checksum 4 | code |
+    | tokens and flag 2 | code | checksum 4 |
 
-The checksum covers the whole server key too: a value under a wrong key, of another encoder, of a
-wrong width or with a flipped bit does not decode.
+little-endian; the flag is the top bit of the first two bytes, set where the text was truncated.
+The checksum covers the fingerprint, the digest, and all that comes before it: a value under another
+digest, of another encoder, of a wrong width or with a flipped bit does not decode. Under which name
+a value is kept is the layout's matter (`string_store`, `packed_layout`); the value is the same in
+both, so that moving one copies its bytes.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 from zlib import crc32
 
-KEY_PREFIX = b"ph1:"
 DIGEST_BYTES = 16
-VALUE_VERSION = 1
-TRUNCATED = 1
-MAX_TOKENS = 0xFFFF
-_HEADER = struct.Struct("<BBHI")
+TAG_BYTES = 4
+MAX_TOKENS = 0x7FFF
+VALUE_OVERHEAD = 6
+_TRUNCATED = 0x8000
+_CHECKSUM = 4
+# What a CRC-32 gives over any bytes followed by their own CRC-32: no checksum need be cut out of a
+# value to be compared.
+_RESIDUE = 0x2144DF1C
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCode:
+class StoredCode(NamedTuple):
     """A code with what was learned while it was made."""
 
     code: bytes
@@ -45,31 +47,39 @@ def digest_texts(fingerprint: str, texts: Sequence[str]) -> list[bytes]:
     return [blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest() for text in texts]
 
 
-def server_key(fingerprint: str, digest: bytes) -> bytes:
-    """The key in Redis: 24 bytes."""
-    return KEY_PREFIX + bytes.fromhex(fingerprint[:8]) + digest
+def fingerprint_tag(fingerprint: str) -> bytes:
+    """The part of a fingerprint that the server's keys hold, to tell encoders' codes apart."""
+    return bytes.fromhex(fingerprint[: 2 * TAG_BYTES])
 
 
-def encode_value(key: bytes, stored: StoredCode) -> bytes:
-    """The value to store under the server key `key`."""
-    flags = TRUNCATED if stored.truncated else 0
-    tokens = min(stored.tokens, MAX_TOKENS)
-    checksum = _checksum(key, flags, tokens, stored.code)
-    return _HEADER.pack(VALUE_VERSION, flags, tokens, checksum) + stored.code
+def encode_value(fingerprint: str, digest: bytes, stored: StoredCode) -> bytes:
+    """The value to store for a digest."""
+    head = min(stored.tokens, MAX_TOKENS) | (_TRUNCATED if stored.truncated else 0)
+    body = head.to_bytes(2, "little") + stored.code
+    return body + crc32(body, crc32(digest, _seed(fingerprint))).to_bytes(_CHECKSUM, "little")
 
 
-def decode_value(key: bytes, value: bytes, code_bytes: int) -> StoredCode | None:
-    """What is stored, or None for anything that is not exactly what `encode_value` wrote there."""
-    if len(value) != _HEADER.size + code_bytes:
-        return None
-    version, flags, tokens, checksum = _HEADER.unpack_from(value)
-    code = value[_HEADER.size :]
-    if version != VALUE_VERSION or flags > TRUNCATED:
-        return None
-    if checksum != _checksum(key, flags, tokens, code):
-        return None
-    return StoredCode(code=code, tokens=tokens, truncated=flags == TRUNCATED)
+def decode_values(
+    fingerprint: str, code_bytes: int, pairs: Iterable[tuple[bytes, object]]
+) -> list[StoredCode | None]:
+    """Codes of pairs of digest and value, None for what `encode_value` did not write there.
+
+    A value may be anything that a server answers.
+    """
+    seed, size = _seed(fingerprint), VALUE_OVERHEAD + code_bytes
+    return [
+        StoredCode(
+            value[2:-_CHECKSUM],
+            (value[0] | value[1] << 8) & MAX_TOKENS,
+            value[1] >= _TRUNCATED >> 8,
+        )
+        if isinstance(value, bytes)
+        and len(value) == size
+        and crc32(value, crc32(digest, seed)) == _RESIDUE
+        else None
+        for digest, value in pairs
+    ]
 
 
-def _checksum(key: bytes, flags: int, tokens: int, code: bytes) -> int:
-    return crc32(code, crc32(b"%d,%d" % (flags, tokens), crc32(key)))
+def _seed(fingerprint: str) -> int:
+    return crc32(fingerprint.encode())

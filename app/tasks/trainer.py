@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from app.errors import ApiError, Conflict, InvalidField, Overloaded
+from app.errors import (
+    ApiError,
+    Conflict,
+    InvalidField,
+    Overloaded,
+    storage_error,
+)
 from app.schemas import ErrorBody, Job, TrainOptions
 from app.tasks.encode_rows import Encoded, encode_rows
 from app.tasks.examples import NONE, Examples, target_array
@@ -35,6 +41,7 @@ from models.training.job import (
     TrainingData,
     TrainingOptions,
     TrainingResult,
+    end_with_parent,
     fit_and_evaluate,
 )
 
@@ -192,7 +199,11 @@ class Trainer:
             self._fail(job, "the training worker died (out of memory?)", "worker_died")
         except ValueError as error:
             self._fail(job, str(error), "invalid_examples", "invalid_request_error")
-        except Exception:
+        except Exception as error:
+            known = storage_error(error) if isinstance(error, OSError) else None
+            if known is not None:
+                self._fail(job, known.message, known.code, known.type)
+                return
             logger.exception("training job %s failed", job.id)
             self._fail(job, "internal error", "internal_error")
         finally:
@@ -294,7 +305,9 @@ class Trainer:
 
     async def _in_worker(self, work: Callable[..., Result], *arguments: Any) -> Result:
         if self._workers is None:
-            self._workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self._workers = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=end_with_parent
+            )
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, work, *arguments)
 

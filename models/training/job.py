@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +21,8 @@ from models.head_runtime import (
     HeadStack,
     TaskKind,
 )
+
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class TrainingOptions:
     test_fraction: float | None = None
     seed: int = 0
     class_weight: ClassWeight = None
+
+
+def end_with_parent() -> None:
+    """Have this process, a worker, end with the one that started it, however that ends.
+
+    A worker waits for its next job on a pipe that it holds itself: after a `kill -9` of the
+    service nothing else would tell it.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)

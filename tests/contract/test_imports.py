@@ -83,7 +83,16 @@ def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["app/encoding/queue.py", "app/cache/keys.py", "models/codes.py", "models/packing.py"]
+    "path",
+    [
+        "app/encoding/queue.py",
+        "app/cache/keys.py",
+        "app/cache/commands.py",
+        "app/cache/generations.py",
+        "app/cache/packed_layout.py",
+        "models/codes.py",
+        "models/packing.py",
+    ],
 )
 def test_pure_modules_know_no_loop_and_no_device(path: str) -> None:
     tops = {name.split(".")[0] for name in imports_of(ROOT / path)}

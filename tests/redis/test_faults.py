@@ -2,75 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.test_tasks import rows, train
-from tests.conftest import ServiceProcess, ValkeyProcess, wait_for
+from tests.conftest import ServiceProcess, ValkeyProcess, process_state, wait_for
+from tests.redis.load import Load, texts
 
 Start = Callable[..., ServiceProcess]
 
 
-class Load:
-    """Requests in the background, each answer checked against the first one for its text."""
-
-    def __init__(self, service: ServiceProcess, texts: list[str]) -> None:
-        self._service = service
-        self._texts = texts
-        self._expected = {text: self._ask(text) for text in texts}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(4)]
-        self.answers = 0
-        self.wrong: list[str] = []
-        self.failed: list[str] = []
-        self.slowest = 0.0
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, text: str) -> Any:
-        (row,) = self._service.predict(text)["data"]
-        return row["predictions"]
-
-    def _run(self, number: int) -> None:
-        place = number
-        while not self._stop.is_set():
-            text = self._texts[place % len(self._texts)]
-            place += 1
-            started = time.monotonic()
-            try:
-                answer = self._ask(text)
-            except (AssertionError, httpx.HTTPError) as error:
-                self.failed.append(repr(error)[:300])
-                continue
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            self.answers += 1
-            if answer != self._expected[text]:
-                self.wrong.append(text)
-
-
-def texts(count: int, about: str) -> list[str]:
-    return [f"{about}, number {n}" for n in range(count)]
-
-
+@pytest.mark.parametrize("layout", ["string", "packed"])
 def test_valkey_killed_and_restarted_under_load(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+    layout: str, valkey: ValkeyProcess, processes: Start, tmp_path: Path
 ) -> None:
     # No front cache: every request needs the server, or the encoder in its place.
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    service = processes(
+        "all",
+        tmp_path,
+        REDIS_URL=valkey.url,
+        POLYHEAD_CACHE_FRONT_MB="0",
+        POLYHEAD_CACHE_LAYOUT=layout,
+    )
     with Load(service, texts(20, "the cache comes and goes")) as load:
         for _ in range(2):
             time.sleep(1.0)
@@ -90,41 +46,38 @@ def test_valkey_killed_and_restarted_under_load(
     print(f"{load.answers} answers, none failed or wrong, slowest {load.slowest * 1e3:.0f} ms")
 
 
-def test_a_frozen_valkey_costs_a_time_out_once_not_each_time(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
-) -> None:
-    import os
-    import signal
-
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
-    service.predict("hello")
-    assert valkey.process is not None
-    os.kill(valkey.process.pid, signal.SIGSTOP)
-    try:
-        started = time.monotonic()
-        for number in range(20):
-            service.predict(f"hello {number}")
-        elapsed = time.monotonic() - started
-    finally:
-        os.kill(valkey.process.pid, signal.SIGCONT)
-    # Two time-outs of 250 ms a try; twenty requests would have had 20 s of them.
-    assert elapsed < 8
-
-
+@pytest.mark.parametrize("layout", ["string", "packed"])
 def test_values_that_are_not_ours_are_misses(
-    valkey: ValkeyProcess, processes: Start, tmp_path: Path
+    layout: str, valkey: ValkeyProcess, processes: Start, tmp_path: Path
 ) -> None:
-    service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
+    service = processes(
+        "all",
+        tmp_path,
+        REDIS_URL=valkey.url,
+        POLYHEAD_CACHE_FRONT_MB="0",
+        POLYHEAD_CACHE_LAYOUT=layout,
+    )
     right = service.predict("poisoned or not")["data"][0]["predictions"]
-    (key,) = valkey.client.keys("ph1:*")
-    good = valkey.client.get(key)
+    (key,) = valkey.client.keys("ph1:*" if layout == "string" else "php:*")
+    fields = valkey.client.hkeys(key) if layout == "packed" else []
+
+    def held() -> bytes:
+        return valkey.client.hget(key, fields[0]) if fields else valkey.client.get(key)
+
+    def poison(bad: bytes) -> None:
+        if fields:
+            valkey.client.hset(key, fields[0], bad)
+        else:
+            valkey.client.set(key, bad)
+
+    good = held()
     flipped = good[:-1] + bytes([good[-1] ^ 1])
     for bad in (b"", b"x", good[:-1], good + b"\0", flipped, bytes(len(good))):
-        valkey.client.set(key, bad)
+        poison(bad)
         answer = service.predict("poisoned or not")
         assert answer["usage"]["encoded"] == 1
         assert answer["data"][0]["predictions"] == right
-    assert valkey.client.get(key) == good  # repaired by the last encode
+    assert held() == good  # repaired by the last encode
 
 
 def test_one_activation_reaches_every_api_process_and_cached_texts_outlive_the_encoder(
@@ -200,7 +153,11 @@ def test_everything_survives_kill_9(processes: Start, tmp_path: Path) -> None:
     before = service.predict(texts(50, "kept"), tasks=["fruit"])
     assert before["usage"]["encoded"] == 50
     service.http.delete("/v1/tasks/emotion")
+    children = service.children()
+    assert len(children) >= 2  # Valkey, and the worker that trained
     service.kill()
+    ended = ([], ["Z"])  # one that nobody has waited for yet is a Z
+    wait_for(lambda: all(process_state(pid)[:1] in ended for pid in children), 20, "their end")
 
     service.start()
     after = service.predict(texts(50, "kept"), tasks=["fruit"])

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from app.cache import code_cache as module
+from app.cache.address import connect
 from app.cache.code_cache import CacheGone, CodeCache
 from app.cache.front import FrontCache
-from app.cache.keys import StoredCode, digest_texts, server_key
+from app.cache.keys import StoredCode, digest_texts
+from app.cache.layouts import open_store
+from app.cache.string_store import server_key
 from app.metrics import Metrics
-from app.wiring import connect
 from tests.conftest import ValkeyProcess
 
 WIDTH = 8
@@ -23,7 +25,8 @@ OTHER = "00112233" + "0" * 24
 
 @pytest.fixture
 async def cache(valkey: ValkeyProcess) -> AsyncIterator[CodeCache]:
-    cache = CodeCache(connect(valkey.url, 2.0), FrontCache(0), Metrics())
+    store = open_store(connect(valkey.url, 2.0), "string", ttl_s=0, timeout_s=2.0)
+    cache = CodeCache(store, FrontCache(0), Metrics())
     yield cache
     await cache.close()
 

@@ -107,7 +107,7 @@ def test_other_errors_do_not_show_the_keys_either() -> None:
 
 def test_settings_do_not_show_secrets() -> None:
     settings = Settings(
-        api_keys="manage:SECRETKEY", encoder_key="SECRETKEY", redis_url="r://SECRET"
+        api_keys="manage:SECRETKEY", encoder_key="SECRETKEY", redis_url="redis://SECRET"
     )
     assert "SECRET" not in repr(settings)
     assert "SECRET" not in settings.model_dump_json()
