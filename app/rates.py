@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.cache.address import parse_address
 from app.cache.breaker import Breaker
 from app.errors import InvalidField, RateLimited
 from app.metrics import Metrics
@@ -92,20 +93,29 @@ def open_storage(url: str | None, timeout_s: float) -> Storage:
     """
     if url is None:
         return MemoryStorage()
+    address = parse_address(url)
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "retry": Retry(NoBackoff(), 1),
     }
-    scheme, _, rest = url.partition("://")
-    if scheme == "unix":
-        url = f"redis+unix://{rest}"  # as `limits` writes it
-    kind: type[RedisStorage] = RedisStorage
-    if scheme.endswith("+cluster"):
-        kind = RedisClusterStorage
-    elif scheme.endswith("+sentinel"):
-        kind = RedisSentinelStorage
-    if kind is not RedisStorage and scheme.startswith("rediss"):
-        options["ssl"] = True
     # The redis-py client that the cache has too, whatever `limits` would take by itself.
-    return kind(url, implementation="redispy", key_prefix=PREFIX, **options)
+    known: dict[str, Any] = {"implementation": "redispy", "key_prefix": PREFIX}
+    if address.kind == "single":
+        scheme, _, rest = url.partition("://")
+        if scheme == "unix":
+            url = f"redis+unix://{rest}"  # as `limits` writes it
+        return RedisStorage(url, **known, **options)
+    nodes = ",".join(f"{host}:{port}" for host, port in address.nodes)
+    options |= address.options | ({"ssl": True} if address.tls else {})
+    if address.kind == "cluster":
+        return RedisClusterStorage(f"redis+cluster://{nodes}", **known, **options)
+    # Sentinels have users of their own; else they would be given the server's.
+    asking = {"username": None, "password": None} | (address.sentinel_options or {})
+    return RedisSentinelStorage(
+        f"redis+sentinel://{nodes}",
+        service_name=address.service,
+        sentinel_kwargs=asking,
+        **known,
+        **options,
+    )
