@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,7 @@ def headers_of(client: str) -> dict[str, str]:
 
 
 class Flood:
-    """Requests of eight long texts on many connections, as fast as they are answered."""
+    """Requests of eight long texts on many connections, one as soon as another is answered."""
 
     def __init__(self, service: ServiceProcess, connections: int) -> None:
         self._service = service
@@ -46,6 +47,8 @@ class Flood:
                 body = {"inputs": texts}
                 response = client.post("/v1/encode", json=body, headers=headers_of("large"))
                 self.statuses[response.status_code] += 1
+                if response.status_code == 429:
+                    time.sleep(0.05)  # of one core the service has a part as well
 
 
 def test_single_texts_are_answered_whatever_another_client_sends(
@@ -53,10 +56,11 @@ def test_single_texts_are_answered_whatever_another_client_sends(
 ) -> None:
     service = processes(
         "all", tmp_path,
+        POLYHEAD_MAX_QUEUE_MS="1",  # a fast machine has more than it can do, too
         POLYHEAD_API_KEYS=",".join(f"predict:{key}" for key in KEYS.values()),
     )  # fmt: skip
     service.http.headers.update(headers_of("small"))
-    with Flood(service, 32) as flood:
+    with Flood(service, 16) as flood:
         wait_for(lambda: flood.statuses[429] > 0, 60, "more than the service can do")
         statuses: Counter[int] = Counter()
         encoded = 0.0
@@ -69,5 +73,4 @@ def test_single_texts_are_answered_whatever_another_client_sends(
     assert statuses == {200: 15}
     assert set(flood.statuses) == {200, 429}
     print(f"{encoded / 15:.0f} texts were encoded while a single one was waited for")
-    # In turn with 32 connections of 8 texts, a single text would wait for 32 others at the least.
     wait_for(lambda: service.metric("polyhead_queued_texts") == 0, 30, "an empty queue")
