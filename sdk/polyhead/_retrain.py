@@ -1,6 +1,6 @@
 """After a change of encoder: train what it left without an answer, from texts that were kept.
 
-    python -m polyhead retrain FOLDER
+    polyhead retrain FOLDER
 
 The service keeps codes and labels, never texts, and codes of one encoder are nothing to another. So
 FOLDER holds what was trained on: `TASK.csv` or `TASK.jsonl` for each task.
@@ -8,13 +8,12 @@ FOLDER holds what was trained on: `TASK.csv` or `TASK.jsonl` for each task.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
 from ._client import Client
-from ._errors import APIError, JobFailed, PolyheadError
+from ._errors import APIError, JobFailed
 from ._task_types import Head, Job
 from ._version_types import OutdatedHead
 
@@ -113,32 +112,3 @@ def _file_of(folder: Path, task: str) -> Path | None:
 
 def _note(head: OutdatedHead) -> str:
     return " (it came with the service, without its texts)" if head.ready_made else ""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m polyhead")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "retrain", help="train the heads that a new encoder left without an answer"
-    )
-    command.add_argument("folder", type=Path, help="holds TASK.csv or TASK.jsonl for each task")
-    command.add_argument("--tasks", nargs="+", help="only these")
-    command.add_argument("--list", action="store_true", help="say what would be done")
-    command.add_argument("--text-column", default="text")
-    command.add_argument("--label-column", default="label")
-    command.add_argument("--url", help="of the service; else POLYHEAD_URL")
-    options = parser.parse_args(arguments)
-    try:
-        with Client(options.url) as client:
-            left = retrain(
-                client,
-                options.folder,
-                tasks=options.tasks,
-                list_only=options.list,
-                text_column=options.text_column,
-                label_column=options.label_column,
-            )
-    except PolyheadError as error:
-        parser.exit(2, f"{error}\n")
-    return 1 if left else 0

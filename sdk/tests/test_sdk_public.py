@@ -80,8 +80,28 @@ def test_import_loads_nothing_heavy():
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("module", "needs", "unwanted"),
+    [
+        ("polyhead.frames", "httpx", ("pandas", "polars", "numpy")),
+        ("polyhead.cli", "typer", ("pyarrow", "numpy", "pandas")),
+    ],
+)
+def test_extras_load_only_what_they_need(module, needs, unwanted):
+    pytest.importorskip(needs)
+    code = f"import sys, {module}; print([m for m in {unwanted} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "[]"
+
+
 def test_every_file_is_short():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) < 300, path.name
 
 

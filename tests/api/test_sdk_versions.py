@@ -131,8 +131,8 @@ def test_one_command_after_a_change_of_encoder(
     with (tmp_path / f"{kept}.csv").open("w", newline="") as out:
         csv.writer(out).writerows([("text", "label"), *examples])
 
-    def run(*more: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "polyhead", "retrain", str(tmp_path), *more]
+    def run(*more: str, before: tuple[str, ...] = ()) -> tuple[int, str]:
+        command = [sys.executable, "-m", "polyhead", *before, "retrain", str(tmp_path), *more]
         done = subprocess.run(
             command,
             env={**os.environ, "POLYHEAD_URL": service.url, "PYTHONPATH": str(ROOT / "sdk")},
@@ -155,5 +155,5 @@ def test_one_command_after_a_change_of_encoder(
     assert options.test_source == "cross_validated"
     client.tasks.delete(lost)
     assert run() == (0, "no head is outdated\n")
-    assert run("--url", "http://127.0.0.1:9")[0] == 2
+    assert run(before=("--url", "http://127.0.0.1:9"))[0] == 3
     client.tasks.delete(kept)

@@ -15,6 +15,7 @@ EXPECTED = {
     ("post", "/v1/predict"),
     ("post", "/v1/encode"),
     ("post", "/v1/embeddings"),
+    ("post", "/v2/embed"),
     ("get", "/v1/models"),
     ("get", "/v1/tasks"),
     ("get", "/v1/tasks/{task}"),

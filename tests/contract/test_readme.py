@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PAGES = [
     "docs/tutorials/few-examples.md",
     "docs/tutorials/several-labels.md",
     "docs/tutorials/versions.md",
+    "docs/tutorials/command-line.md",
+    "docs/tutorials/other-clients.md",
 ]
 
 
@@ -33,6 +36,24 @@ def blocks(page: str) -> list[tuple[str, str]]:
     ]
 
 
+def environment(home: Path, service: ServiceProcess) -> dict[str, str]:
+    """With the `polyhead` beside this Python, and no login of whoever runs the tests."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {
+        **os.environ,
+        "PATH": path,
+        "XDG_CONFIG_HOME": str(home),
+        "POLYHEAD_URL": service.url,
+    }
+
+
+# What pages need beyond the service's own packages.
+NEEDS = {
+    "docs/tutorials/command-line.md": ("typer", "pyarrow"),
+    "docs/tutorials/other-clients.md": ("openai", "langchain_openai", "cohere", "pandas", "polars"),
+}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_run(
     page: str,
@@ -41,6 +62,8 @@ def test_blocks_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package)
     service = processes("all", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -56,7 +79,7 @@ def test_blocks_run(
             ["bash", "-euo", "pipefail", "-c", code],
             capture_output=True,
             text=True,
-            env={**os.environ, "POLYHEAD_URL": service.url},
+            env=environment(tmp_path, service),
             check=False,
         )
         assert run.returncode == 0, (code, run.stderr)

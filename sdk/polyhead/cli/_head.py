@@ -1,0 +1,145 @@
+"""`polyhead train` and `polyhead retrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .._report_types import Report
+from .._retrain import retrain as retrain_all
+from .._task_types import Job
+from ._connect import TaskOption, Tasks, connect, names_of
+from ._output import Format, Printer, Style, figure, note
+
+
+class HeadChoice(StrEnum):
+    """What to train over the codes."""
+
+    AUTO = "auto"
+    LINEAR = "linear"
+    MLP = "mlp"
+    PROTOTYPE = "prototype"
+
+
+class KindChoice(StrEnum):
+    """What a new task answers with."""
+
+    SINGLE_LABEL = "single_label"
+    MULTI_LABEL = "multi_label"
+    REGRESSION = "regression"
+
+
+TextColumn = Annotated[str, typer.Option(help="Where files hold the text.")]
+LabelColumn = Annotated[str, typer.Option(help="Where files hold the label.")]
+
+
+def train(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Labelled texts: .csv or .jsonl.")],
+    task: TaskOption,
+    head: Annotated[HeadChoice, typer.Option(help="The small predictor.")] = HeadChoice.AUTO,
+    test: Annotated[
+        Path | None, typer.Option(help="Evaluate on this file; else on held-out rows.")
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of the rows to hold out.", show_default=False)
+    ] = None,
+    base: Annotated[
+        int | None, typer.Option(min=1, help="Train on this version's stored rows too.")
+    ] = None,
+    balanced: Annotated[bool, typer.Option(help="Weigh rare labels up.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split and the training.")] = 0,
+    activate: Annotated[
+        bool | None,
+        typer.Option(
+            "--promote/--no-promote", help="Let it answer; else only if no version does yet."
+        ),
+    ] = None,
+    kind: Annotated[
+        KindChoice | None, typer.Option(help="Of a new task; else as the file's labels tell.")
+    ] = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    wait: Annotated[bool, typer.Option(help="Wait for the report.")] = True,
+    style: Format = Style.AUTO,
+) -> None:
+    """Train a task's next version from labelled texts; the task is made if there is none."""
+    with connect(context) as client:
+        job = client.tasks.train(
+            task,
+            file,
+            test_examples=test,
+            head=head.value,
+            test_fraction=test_fraction,
+            base=base,
+            class_weight="balanced" if balanced else None,
+            seed=seed,
+            activate=activate,
+            kind=None if kind is None else kind.value,
+            text_column=text_column,
+            label_column=label_column,
+            wait=wait,
+        )
+        active = client.tasks.get(task).active_version
+    Printer(style).facts({"job": job, "active_version": active}, _report(job, active))
+    if job.version is not None and active != job.version:
+        note(f"version {active} answers still: `polyhead promote {task} {job.version}`")
+
+
+def _report(job: Job, active: int | None) -> Iterator[tuple[str, object]]:
+    if job.version is None or job.report is None:
+        yield "job", f"{job.id} ({job.status})"
+        return
+    yield "version", f"{job.version} of {job.task}{' (active)' if active == job.version else ''}"
+    yield from _figures(job.report)
+    for warning in job.report.warnings:
+        yield "warning", warning
+
+
+def _figures(report: Report) -> Iterator[tuple[str, object]]:
+    yield "head", report.head
+    source = report.test_source.replace("_", " ")
+    yield "rows", f"{report.n_train} trained on, {report.n_test} tested on ({source})"
+    if report.mae is not None:
+        yield "mean absolute error", figure(report.mae)
+        yield "R²", figure(report.r2)
+    if report.accuracy is not None:
+        ends = report.accuracy_interval or ()
+        interval = f" ({' to '.join(figure(end) for end in ends)})" if ends else ""
+        yield "accuracy", f"{figure(report.accuracy)}{interval}"
+        yield "always the most frequent", figure(report.majority_accuracy)
+        yield "macro F1", figure(report.macro_f1)
+    if report.calibration is not None:
+        errors = report.calibration
+        told = f"{figure(errors.ece_before)}, calibrated {figure(errors.ece_after)}"
+        yield "calibration error", told
+
+
+def retrain(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Holds TASK.csv or TASK.jsonl for each task.")],
+    tasks: Tasks = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Say what would be done, and do nothing.")
+    ] = False,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+) -> int:
+    """Train the heads that a new encoder left without an answer, from texts that were kept.
+
+    Texts are stored nowhere, and codes of one encoder are nothing to another.
+    """
+    with connect(context) as client:
+        left = retrain_all(
+            client,
+            folder,
+            tasks=names_of(tasks),
+            list_only=list_only,
+            text_column=text_column,
+            label_column=label_column,
+        )
+    return 1 if left else 0
