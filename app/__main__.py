@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 import uvicorn
 from pydantic import ValidationError
 
+from app.logs import set_up_logs
 from app.settings import Settings
 
 
@@ -29,16 +29,19 @@ def main() -> None:
     # Heads are small products: threads of numpy would cost more than they give, and they would
     # take the encoder's cores. Before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logs(settings.log_level, settings.log_format)
 
+    from app.connection import bounded
     from app.main import create_app
+    from app.tracing import TracingMissing
 
+    try:
+        app = create_app(settings)
+    except TracingMissing as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        sys.exit(2)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -48,7 +51,8 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=20,
         timeout_keep_alive=75,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=bounded(settings.head_timeout_s),
+        ws="none",
     )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
+from app.encoding.protocol import OWN_WORK, Origin
 from app.errors import Disconnected
+
+if TYPE_CHECKING:
+    from app.tracing import Trace
 
 Result = TypeVar("Result")
 STAGES = ("queue", "tokenization", "inference", "cache")
@@ -22,17 +26,22 @@ class Call:
 
     Args:
         request: the HTTP request behind the call; None for work of our own (training).
+        origin: for whom it is, and until when.
     """
 
-    __slots__ = ("_request", "seconds")
+    __slots__ = ("_request", "_trace", "origin", "seconds")
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: Request | None = None, origin: Origin = OWN_WORK) -> None:
         self._request = request
+        self._trace: Trace | None = request.scope.get("trace") if request is not None else None
+        self.origin = origin
         self.seconds: dict[str, float] = {}
 
-    def add(self, stage: str, seconds: float) -> None:
-        """Book time on a stage."""
+    def add(self, stage: str, seconds: float, before_s: float = 0.0) -> None:
+        """Book time on a stage that ended `before_s` seconds ago (of use to traces alone)."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        if self._trace is not None:
+            self._trace.stage(stage, seconds, before_s)
 
     def headers(self) -> dict[str, str]:
         """Milliseconds, one header a stage; a stage that did not happen took none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from app.auth import Keys
 from app.cache.code_cache import CodeCache
 from app.call import Call
-from app.encoding.protocol import TextEncoder
+from app.encoding.protocol import Origin, TextEncoder
 from app.errors import BadRequest, Disconnected, from_validation
 from app.metrics import Metrics
 from app.settings import Settings
@@ -24,10 +25,21 @@ from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
+from app.watch import HEADER
+
+if TYPE_CHECKING:
+    from app.rates import Rates
 
 Body = TypeVar("Body", bound=BaseModel)
 # Schemas that documented bodies refer to; the app puts them among the document's components.
 DEFINITIONS: dict[str, Any] = {}
+TIMEOUT_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "Milliseconds until the answer is of no use: then 504, and the work is dropped.",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class EncoderServices:
     keys: Keys
     cache: CodeCache
     encoder: TextEncoder
+    rates: Rates | None  # None: no limit
 
 
 @dataclass(frozen=True)
@@ -111,9 +124,26 @@ async def open_call(request: Request, model: type[Body]) -> tuple[Body, Any, Cal
 
     One plain call instead of four dependencies (see app/main_path.py).
     """
-    services: EncoderServices = request.scope["app"].state.services
-    services.keys.check(request.headers.get("authorization"), "predict")
-    return await read_json(request, model), services, Call(request)
+    scope = request.scope
+    services: EncoderServices = scope["app"].state.services
+    client = services.keys.check(request.headers.get("authorization"), "predict")
+    if not client and scope.get("client"):  # without keys, an address is all that is known
+        client = scope["client"][0]
+    body = await read_json(request, model)
+    if services.rates is not None:
+        param, texts = _asked(body)
+        await services.rates.take(client, texts, param)
+    trace = scope["trace"].parent if "trace" in scope else ""
+    return body, services, Call(request, Origin(client, scope.get("deadline", math.inf), trace))
+
+
+def _asked(body: BaseModel) -> tuple[str, int]:
+    """The field that holds a request's texts (or keys of codes), and how many there are."""
+    for name in ("inputs", "input", "texts", "keys"):
+        value = getattr(body, name, None)
+        if value is not None:
+            return name, 1 if isinstance(value, str) else len(value)
+    return "inputs", 0  # refused later, in due form
 
 
 def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
@@ -125,9 +155,12 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
     return read
 
 
-def documented(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's part for a body read by `json_body`."""
+def documented(
+    model: type[BaseModel], example: dict[str, Any], *, timed: bool = False
+) -> dict[str, Any]:
+    """OpenAPI's part for a body read by `json_body`; `timed` where a deadline ends the work."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     DEFINITIONS.update(schema.pop("$defs", {}))
     content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    body = {"requestBody": {"required": True, "content": content}}
+    return body | {"parameters": [TIMEOUT_PARAMETER]} if timed else body

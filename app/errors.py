@@ -5,14 +5,17 @@ ApiError
 ├── Unauthorized        401   no or wrong key
 ├── Forbidden           403   the key lacks the scope
 ├── NotFound            404   unknown task, version, job or key
+├── SlowBody            408   the body did not come in time
 ├── Conflict            409   another fingerprint, nothing active, exists differently
 ├── TooLarge            413   body, upload or text over its limit
 ├── InvalidField        422   a field that cannot be used; the message names it
 ├── Overloaded          429   refused before queueing; `Retry-After`
+├── RateLimited         429   this client asks for too much; `Retry-After`
 ├── Disconnected        499   the caller hung up; seen in logs and metrics alone
 ├── EncoderUnavailable  503   the misses of this request cannot be encoded; `Retry-After`
 ├── StorageUnavailable  503   the data directory takes no more; `Retry-After`
-└── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
+├── CacheUnavailable    503   what is stored cannot be read; `Retry-After`
+└── DeadlineExceeded    504   not done within `x-request-timeout-ms`, or the service's own limit
 
 One place maps them to answers: `install_error_handlers`. Messages never repeat a text or a key.
 """
@@ -30,6 +33,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,10 @@ class NotFound(ApiError):
     status, type, default_code = 404, "not_found_error", "not_found"
 
 
+class SlowBody(ApiError):
+    status, type, default_code = 408, "timeout_error", "body_timeout"
+
+
 class Conflict(ApiError):
     status, type, default_code = 409, "conflict_error", "conflict"
 
@@ -96,6 +104,10 @@ class Overloaded(ApiError):
     status, type, default_code = 429, "overloaded_error", "overloaded"
 
 
+class RateLimited(ApiError):
+    status, type, default_code = 429, "rate_limit_error", "rate_limited"
+
+
 class Disconnected(ApiError):
     status, type, default_code = 499, "client_error", "disconnected"
 
@@ -106,6 +118,10 @@ class EncoderUnavailable(ApiError):
 
 class CacheUnavailable(ApiError):
     status, type, default_code = 503, "unavailable_error", "cache_unavailable"
+
+
+class DeadlineExceeded(ApiError):
+    status, type, default_code = 504, "timeout_error", "deadline_exceeded"
 
 
 class StorageUnavailable(ApiError):
@@ -149,6 +165,12 @@ def error_response(error: ApiError) -> Response:
     )
 
 
+def error_answer(scope: Scope, error: ApiError) -> Response:
+    """The answer for an error, its code noted where the request is counted."""
+    scope["error_code"] = error.code
+    return error_response(error)
+
+
 def unexpected_error(path: str, error: Exception) -> Response:
     """The answer for a fault of ours: the traceback goes to the log, not to the caller."""
     logger.error("unexpected error in %s", path[:200], exc_info=error)
@@ -189,11 +211,11 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return error_response(error)
+        return error_answer(request.scope, error)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError | ValidationError)
-        return error_response(from_validation(error))
+        return error_answer(request.scope, from_validation(error))
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -203,7 +225,7 @@ def install_error_handlers(app: FastAPI) -> None:
             message = str(error.detail)
             if error.status_code == 404:
                 message = f"no such route: {request.method} {request.url.path[:200]}"
-            return error_response(kind(message))
+            return error_answer(request.scope, kind(message))
         body = {
             "message": str(error.detail),
             "type": "invalid_request_error" if error.status_code < 500 else "server_error",

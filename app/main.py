@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,7 @@ from app.deps import DEFINITIONS
 from app.errors import install_error_handlers
 from app.main_path import Handler, MainPath
 from app.metrics import Metrics
-from app.middleware import Envelope
+from app.middleware import Bounds, Envelope
 from app.routes import (
     backfill,
     cohere,
@@ -37,6 +38,7 @@ from app.routes.console import add_console
 from app.routes.docs import add_docs, lead_to_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
+from app.tracing import Tracing
 from models.artifact import ArtifactError
 
 ServicesFactory = Callable[[Settings, Metrics], AbstractAsyncContextManager[Any]]
@@ -69,11 +71,14 @@ ERRORS = {
     401: "No or wrong API key.",
     403: "The API key lacks the scope.",
     404: "Unknown task, version, job or key.",
+    408: "The body did not come in time.",
     409: "Conflict with what is there.",
     413: "Body or text too large.",
     422: "A field that cannot be used.",
-    429: "Overloaded: nothing was queued.",
+    429: "Overloaded, or this client asks for too much: nothing was queued.",
+    431: "Headers too large, or too many.",
     503: "The encoder is unavailable, or nothing can be stored.",
+    504: "Not done within x-request-timeout-ms.",
 }
 
 
@@ -150,10 +155,13 @@ def _create(
     main_path: dict[str, Handler],
 ) -> FastAPI:
     metrics = Metrics()
+    tracing = Tracing(__version__, settings.role) if settings.otel_endpoint else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            if tracing is not None:
+                stack.push_async_callback(asyncio.to_thread, tracing.close)
             try:
                 parts = await stack.enter_async_context(services(settings, metrics))
             except (ArtifactError, DataDirInUse) as error:
@@ -189,7 +197,13 @@ def _create(
     app.envelope = Envelope(
         MainPath(app.framework, main_path),
         metrics,
-        settings.max_body_bytes,
-        settings.max_upload_bytes,
+        Bounds(
+            settings.max_body_bytes,
+            settings.max_upload_bytes,
+            settings.body_timeout_s,
+            settings.max_request_s,
+        ),
+        main_path,
+        tracing,
     )
     return app

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import ApiError, error_response, unexpected_error
+from app.errors import ApiError, error_answer, unexpected_error
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class MainPath:
         try:
             response = await handler(Request(scope, receive))
         except ApiError as error:
-            response = error_response(error)
+            response = error_answer(scope, error)
         except Exception as error:
             response = unexpected_error(scope["path"], error)
         await response(scope, receive, send)

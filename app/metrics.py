@@ -98,6 +98,16 @@ class Metrics:
             ["task"],
         )
         self.errors = self._counter("polyhead_errors", "Error answers by code.", ["reason"])
+        self.rate_refused = self._tally(
+            "polyhead_rate_limited", "Texts refused by the rate limit of their client."
+        )
+        self.rate_failures = self._tally(
+            "polyhead_rate_limit_failures",
+            "Requests let through because they could not be counted.",
+        )
+        self.cache_duration = self._histogram(
+            "polyhead_cache_duration_seconds", "Looking up the codes of one request."
+        )
         self.queue_duration = self._histogram(
             "polyhead_queue_duration_seconds", "Wait of a text before its batch started."
         )

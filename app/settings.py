@@ -29,6 +29,12 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535)
     data_dir: Path = Path("data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    # Where traces go; empty: nowhere. OpenTelemetry reads its other variables itself.
+    otel_endpoint: str = Field(
+        "", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otel_endpoint")
+    )
 
     # Keys: comma-separated `scope:key`, scope being predict or manage (which includes predict).
     api_keys: SecretStr = SecretStr("")
@@ -61,6 +67,12 @@ class Settings(BaseSettings):
     encoder_timeout_s: float = Field(30.0, gt=0, le=600)
 
     # Requests
+    # Texts a client (a key; an address where there are no keys) may ask for: `1000/minute`.
+    rate_limit: str = ""
+    # No request is worked on for longer, whatever its x-request-timeout-ms says.
+    max_request_s: float = Field(120.0, gt=0, le=3600)
+    body_timeout_s: float = Field(20.0, gt=0, le=600, description="more for large bodies")
+    head_timeout_s: float = Field(20.0, gt=0, le=600, description="for a request's headers")
     max_inputs: int = Field(1024, ge=1)
     max_tasks: int = Field(1000, ge=1)
     max_body_mb: float = Field(8, gt=0)
@@ -89,6 +101,18 @@ class Settings(BaseSettings):
     @classmethod
     def _check_keys(cls, value: SecretStr) -> SecretStr:
         parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value:
+            import limits
+
+            try:
+                limits.parse(value)
+            except ValueError:
+                raise ValueError("expected a rate such as 1000/minute") from None
         return value
 
     @model_validator(mode="after")

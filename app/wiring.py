@@ -40,6 +40,7 @@ from app.tasks.shadow import ShadowTraffic
 from app.tasks.trainer import Trainer
 
 if TYPE_CHECKING:
+    from app.rates import Rates
     from models.encoder import Encoder
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ async def encoder_services(settings: Settings, metrics: Metrics) -> AsyncIterato
         _cache(settings, metrics) as cache,
         _local_encoder(settings, metrics, cache) as encoder,
     ):
-        yield EncoderServices(settings, metrics, _keys(settings), cache, encoder)
+        # No rates: the api that calls has asked for them.
+        yield EncoderServices(settings, metrics, _keys(settings), cache, encoder, None)
 
 
 @contextlib.asynccontextmanager
@@ -119,6 +121,7 @@ async def _api_parts(
             keys=_keys(settings),
             cache=cache,
             encoder=encoder,
+            rates=_rates(settings, metrics),
             registry=registry,
             lookup=lookup,
             predictions=predictions,
@@ -236,6 +239,16 @@ def available_cores() -> int:
         if quota != "max":
             cores = min(cores, max(1, round(int(quota) / int(period))))
     return cores
+
+
+def _rates(settings: Settings, metrics: Metrics) -> Rates | None:
+    if not settings.rate_limit:
+        return None
+    from app.rates import Rates, open_storage
+
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    storage = open_storage(url, settings.cache_timeout_ms / 1000)
+    return Rates(settings.rate_limit, storage, metrics)
 
 
 def _keys(settings: Settings) -> Keys:

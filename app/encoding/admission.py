@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 MEMORY = 0.9  # of the encoder's speed, from batch to batch
 # A request may wait this many times as long as it would take alone: who asks for much waits longer.
 PATIENCE = 4.0
+# Who holds little finds room where others have taken all: so much on top, for such clients alone.
+RESERVE = 8  # one part in so many
 
 
 class Admission:
     """Counts what is in the house and refuses what would be too much or too late.
 
     Args:
-        max_texts: texts admitted and not yet answered.
+        max_texts: texts admitted and not yet answered. Clients that hold no more than an eighth of
+            these may go an eighth over them, so that one who takes all shuts nobody out.
         max_wait_s: how long a request may wait for others.
         workers: batches that run at the same time.
     """
@@ -21,18 +26,25 @@ class Admission:
         self._max_wait_s = max_wait_s
         self._workers = workers
         self._tokens = self._seconds = 0.0  # recent ones; not known yet
+        self._held: Counter[str] = Counter()
         self.texts = 0
 
-    def try_enter(self, texts: int) -> bool:
-        """Take `texts` permits, or none."""
-        if self.texts + texts > self._max_texts:
+    def try_enter(self, texts: int, client: str = "") -> bool:
+        """Take `texts` permits for a client, or none."""
+        reserve = self._max_texts // RESERVE
+        is_light = self._held[client] + texts <= reserve
+        if self.texts + texts > self._max_texts + (reserve if is_light else 0):
             return False
         self.texts += texts
+        self._held[client] += texts
         return True
 
-    def leave(self, texts: int) -> None:
-        """Give permits back."""
+    def leave(self, texts: int, client: str = "") -> None:
+        """Give a client's permits back."""
         self.texts -= texts
+        self._held[client] -= texts
+        if not self._held[client]:
+            del self._held[client]
 
     def is_late(self, ahead: float, own: float) -> bool:
         """Whether a request of `own` tokens waits too long when `ahead` tokens come before it."""

@@ -19,7 +19,7 @@ from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode
 from app.encoding.admission import Admission
 from app.encoding.in_flight import Call, Encoded, Entry, Piece
-from app.encoding.protocol import EncodeResult, EncodeTiming
+from app.encoding.protocol import OWN_WORK, EncodeResult, EncodeTiming, Origin
 from app.encoding.queue import Batch, TurnQueue
 from app.errors import EncoderUnavailable, Overloaded
 from app.metrics import Metrics
@@ -85,7 +85,12 @@ class Batcher:
         return not self._closed
 
     async def encode(
-        self, texts: Sequence[str], digests: Sequence[bytes], *, embeddings: bool = False
+        self,
+        texts: Sequence[str],
+        digests: Sequence[bytes],
+        *,
+        embeddings: bool = False,
+        origin: Origin = OWN_WORK,
     ) -> EncodeResult:
         """Encode texts.
 
@@ -93,6 +98,8 @@ class Batcher:
             texts: what to encode.
             digests: their digests, in the same order.
             embeddings: also give the float embeddings.
+            origin: whose turn it is. The deadline is the caller's to keep: whoever stops waiting
+                is cancelled, and what nobody waits for leaves the queue.
 
         Raises:
             Overloaded: too much is waiting already; nothing was queued.
@@ -103,7 +110,7 @@ class Batcher:
         if not texts:
             return EncodeResult([], [] if embeddings else None, 0, EncodeTiming())
         call = Call(asyncio.get_running_loop().create_future())
-        entries, created = self._admit(digests, embeddings, call)
+        entries, created = self._admit(digests, embeddings, call, origin.client)
         timing = EncodeTiming()
         try:
             if created:
@@ -142,7 +149,7 @@ class Batcher:
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _admit(
-        self, digests: Sequence[bytes], embeddings: bool, call: Call
+        self, digests: Sequence[bytes], embeddings: bool, call: Call, client: str
     ) -> tuple[list[Entry], list[tuple[int, Entry]]]:
         """Join what is in flight or just done, create the rest; all of it or nothing."""
         keys = [(digest, embeddings) for digest in digests]
@@ -150,14 +157,14 @@ class Batcher:
         new = sum(entry is None for entry in known.values())
         # Not tokenized yet: taken for as long as those that wait.
         tokens = new * self._queue.tokens // max(1, len(self._queue))
-        if self._is_late(new, tokens) or not self._admission.try_enter(new):
+        if self._is_late(new, tokens, client) or not self._admission.try_enter(new, client):
             raise self._overloaded()
         self._metrics.queued_texts.set(self._admission.texts)
         entries, created = [], []
         for place, key in enumerate(keys):
             entry = known[key]
             if entry is None:
-                entry = known[key] = self._in_flight[key] = Entry(key)
+                entry = known[key] = self._in_flight[key] = Entry(key, client)
                 created.append((place, entry))
             entries.append(entry)
             if not entry.ended:
@@ -206,19 +213,20 @@ class Batcher:
 
     def _enqueue(self, tokenized: Sequence[Tokens], entries: list[Entry]) -> None:
         pairs = list(zip(entries, tokenized, strict=True))
-        lengths = [len(ids) for tokens in tokenized for ids in tokens.windows]
-        if self._is_late(len(lengths), sum(map(self._rule.padded, lengths))):
+        lengths = [len(ids) for one in tokenized for ids in one.windows]
+        tokens = sum(map(self._rule.padded, lengths))
+        if self._is_late(len(lengths), tokens, entries[0].client):
             refusal = self._overloaded()
             for entry in entries:
                 self._fail(entry, refusal)
             return
         now = time.perf_counter()
         place = 0
-        for entry, tokens in pairs:
+        for entry, windows in pairs:
             if entry.ended:  # everybody who wanted it has left meanwhile
                 continue
-            for piece in entry.split(tokens, now):
-                self._queue.push(piece, len(piece.ids), place)
+            for piece in entry.split(windows, now):
+                self._queue.push(piece, len(piece.ids), place, entry.client)
                 place += 1
         if not self._dispatching:
             # After the other requests that are already at the door: they share the batch.
@@ -321,11 +329,12 @@ class Batcher:
         entry.ended = True
         if self._in_flight.get(entry.key) is entry:  # a newer one may have its place
             del self._in_flight[entry.key]
-        self._admission.leave(1)
+        self._admission.leave(1, entry.client)
         self._metrics.queued_texts.set(self._admission.texts)
 
-    def _is_late(self, texts: int, tokens: int) -> bool:
-        return texts > 0 and self._admission.is_late(self._queue.ahead(texts), tokens)
+    def _is_late(self, texts: int, tokens: int, client: str) -> bool:
+        ahead = self._queue.ahead(texts, tokens, client)
+        return texts > 0 and self._admission.is_late(ahead, tokens)
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(

@@ -46,9 +46,13 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One text in flight, wanted by `calls` (one of them twice when it holds the text twice)."""
+    """One text in flight, wanted by `calls` (one of them twice when it holds the text twice).
+
+    `client` is who asked first: it takes that client's turn, and its permit.
+    """
 
     key: tuple[bytes, bool]
+    client: str = ""
     calls: list[Call] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     tokens: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,25 @@ from numpy.typing import NDArray
 
 from app.cache.keys import StoredCode
 from models.encoder import EncoderInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """For whom texts are encoded, and until when that is of use to them.
+
+    Attributes:
+        client: whose turn in the queue the texts take; a pseudonym, empty for the service's own
+            work.
+        deadline: on the event loop's clock.
+        trace: the header `traceparent` of the request behind it, if it is traced.
+    """
+
+    client: str = ""
+    deadline: float = math.inf
+    trace: str = ""
+
+
+OWN_WORK = Origin()
 
 
 @dataclass(slots=True)
@@ -43,12 +63,18 @@ class EncoderChanged(Exception):
 class TextEncoder(Protocol):
     """Texts to codes: in this process (`Batcher`) or another (`RemoteEncoder`).
 
-    Raises (both methods): EncoderUnavailable, and `encode` Overloaded or EncoderChanged.
+    Raises (both methods): EncoderUnavailable, and `encode` Overloaded, EncoderChanged or, where
+    the deadline is another process's to keep, DeadlineExceeded.
     """
 
     async def info(self) -> EncoderInfo: ...
     async def is_up(self) -> bool: ...
     async def encode(
-        self, texts: Sequence[str], digests: Sequence[bytes], *, embeddings: bool = False
+        self,
+        texts: Sequence[str],
+        digests: Sequence[bytes],
+        *,
+        embeddings: bool = False,
+        origin: Origin = OWN_WORK,
     ) -> EncodeResult: ...
     async def close(self) -> None: ...

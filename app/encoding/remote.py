@@ -6,30 +6,36 @@ started while the encoder is down still finds cached codes.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import numpy as np
 import orjson
 
 from app.cache.keys import StoredCode
-from app.encoding.protocol import EncoderChanged, EncodeResult, EncodeTiming
-from app.errors import EncoderUnavailable, Overloaded
+from app.encoding.protocol import OWN_WORK, EncoderChanged, EncodeResult, EncodeTiming, Origin
+from app.errors import DeadlineExceeded, EncoderUnavailable, Overloaded
 from app.files import replace_file
+from app.logs import request_id
+from app.watch import HEADER as TIMEOUT_HEADER
 from models.encoder import EncoderInfo
 
 logger = logging.getLogger(__name__)
 
 INFO_MAX_AGE_S = 2.0
 CONNECT_TIMEOUT_S = 2.0
+# Whose turn the texts take in the encoder's queue: to it, all requests come from the api.
+CLIENT_HEADER = "x-polyhead-client"
 
 
 class RemoteEncoder:
@@ -86,18 +92,26 @@ class RemoteEncoder:
         return True
 
     async def encode(
-        self, texts: Sequence[str], digests: Sequence[bytes], *, embeddings: bool = False
+        self,
+        texts: Sequence[str],
+        digests: Sequence[bytes],
+        *,
+        embeddings: bool = False,
+        origin: Origin = OWN_WORK,
     ) -> EncodeResult:
         """Encode distinct texts; the encoder process writes their codes to the shared cache.
 
         Raises:
             Overloaded: the encoder refuses more for now.
+            DeadlineExceeded: it was not done in time.
             EncoderUnavailable: no answer, or a broken one.
             EncoderChanged: it has another fingerprint than `info` said; ask `info` again.
         """
         expected = await self.info()
         body = orjson.dumps({"inputs": list(texts), "embeddings": embeddings})
-        answer = await self._call("POST", "/internal/encode", content=body)
+        answer = await self._call(
+            "POST", "/internal/encode", content=body, headers=_headers_of(origin)
+        )
         try:
             changed = answer["encoder"] != expected.fingerprint
             result = None if changed else _read_result(answer, len(texts), expected, embeddings)
@@ -114,8 +128,8 @@ class RemoteEncoder:
     async def _refresh(self) -> None:
         answer = await self._call("GET", "/internal/encoder", timeout=CONNECT_TIMEOUT_S)
         try:
-            info = EncoderInfo(**answer)
-        except TypeError as error:
+            info = _read_info(answer)
+        except (TypeError, ValueError) as error:
             raise _unavailable("the encoder gave a broken answer") from error
         if info != self._info:
             self._info = info
@@ -129,6 +143,8 @@ class RemoteEncoder:
         if response.status_code == 429:
             retry_after = float(response.headers.get("retry-after", "1"))
             raise Overloaded("the encoder is overloaded", retry_after=retry_after)
+        if response.status_code == 504:
+            raise DeadlineExceeded("the encoder was not done in time")
         if response.status_code != 200:
             raise _unavailable(f"the encoder answered {response.status_code}")
         try:
@@ -178,13 +194,40 @@ def _read_result(
     return EncodeResult(codes, floats, int(answer["encoded"]), timing)
 
 
+def _headers_of(origin: Origin) -> dict[str, str]:
+    headers = {CLIENT_HEADER: origin.client} if origin.client else {}
+    if origin.trace:
+        headers["traceparent"] = origin.trace
+    if name := request_id.get():
+        headers["x-request-id"] = name
+    if origin.deadline < math.inf:
+        left = origin.deadline - asyncio.get_running_loop().time()
+        headers[TIMEOUT_HEADER] = str(max(1, round(left * 1e3)))
+    return headers
+
+
 def _unavailable(message: str) -> EncoderUnavailable:
     return EncoderUnavailable(message, retry_after=1)
 
 
+def _read_info(value: Any) -> EncoderInfo:
+    """An encoder's identity from JSON.
+
+    Raises:
+        TypeError, ValueError: a field is missing, unknown, or not what it has to be.
+    """
+    info = EncoderInfo(**value)
+    for name, kind in get_type_hints(EncoderInfo).items():
+        if type(getattr(info, name)) is not kind:
+            raise TypeError(f"{name} must be of type {kind.__name__}")
+    if not info.fingerprint or info.bits <= 0 or info.bits % 8 or info.max_tokens <= 0:
+        raise ValueError("no encoder is like that")
+    return info
+
+
 def _recall(memory: Path) -> EncoderInfo | None:
     try:
-        return EncoderInfo(**json.loads(memory.read_text()))
+        return _read_info(orjson.loads(memory.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -35,7 +35,7 @@ EXAMPLE = {
 @router.post(
     "/embed",
     response_model=CohereEmbedResponse,
-    openapi_extra=documented(CohereEmbedRequest, EXAMPLE),
+    openapi_extra=documented(CohereEmbedRequest, EXAMPLE, timed=True),
 )
 async def embed(request: Request) -> Response:
     """Embeddings of texts, in each of the types that are asked for."""

@@ -26,7 +26,9 @@ router = APIRouter(prefix="/v1", tags=["encode"])
 @router.post(
     "/embeddings",
     response_model=EmbeddingsResponse,
-    openapi_extra=documented(EmbeddingsRequest, {"input": ["One text."], "model": "polyhead"}),
+    openapi_extra=documented(
+        EmbeddingsRequest, {"input": ["One text."], "model": "polyhead"}, timed=True
+    ),
 )
 async def embeddings(
     request: Request,

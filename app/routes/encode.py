@@ -18,7 +18,7 @@ RAW = "application/octet-stream"
 @router.post(
     "/encode",
     response_model=EncodeResponse,
-    openapi_extra=documented(EncodeRequest, {"inputs": ["One text.", "Another."]}),
+    openapi_extra=documented(EncodeRequest, {"inputs": ["One text.", "Another."]}, timed=True),
     responses={200: {"content": {RAW: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def encode(

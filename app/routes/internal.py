@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,11 +12,12 @@ from starlette.responses import Response
 
 from app.cache.keys import digest_texts
 from app.deps import EncoderParts, open_call, requires
-from app.encoding.remote import write_result
+from app.encoding.remote import CLIENT_HEADER, write_result
 from app.schemas import Request as Body
 from app.tasks.lookup import Limits, check_texts
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
+_CLIENT = re.compile(r"^[0-9A-Za-z.:%_-]{1,64}$")
 
 
 class InternalEncodeRequest(Body):
@@ -39,5 +41,12 @@ async def encode(
     texts = check_texts(body.inputs, Limits(settings.max_inputs, settings.max_text_kb * 1024))
     info = await services.encoder.info()
     digests = digest_texts(info.fingerprint, texts)
-    result = await call.guarded(services.encoder.encode(texts, digests, embeddings=body.embeddings))
+    origin = call.origin
+    # Callers of this route are api processes: what they say of their own callers is taken for true.
+    client = request.headers.get(CLIENT_HEADER, "")
+    if _CLIENT.match(client):
+        origin = replace(origin, client=client)
+    result = await call.guarded(
+        services.encoder.encode(texts, digests, embeddings=body.embeddings, origin=origin)
+    )
     return Response(write_result(info, result), media_type="application/json")

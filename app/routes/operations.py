@@ -67,6 +67,8 @@ async def info(services: EncoderParts) -> dict[str, Any]:
             "max_text_bytes": settings.max_text_kb * 1024,
             "max_queued_texts": settings.max_queued_texts,
             "max_queue_ms": settings.max_queue_ms,
+            "max_request_ms": round(settings.max_request_s * 1e3),
+            "rate_limit": settings.rate_limit or None,
         },
     }
 

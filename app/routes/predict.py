@@ -16,7 +16,7 @@ EXAMPLE = {"inputs": ["I love how fast this is!"], "tasks": ["sentiment", "emoti
 @router.post(
     "/predict",
     response_model=PredictResponse,
-    openapi_extra=documented(PredictRequest, EXAMPLE),
+    openapi_extra=documented(PredictRequest, EXAMPLE, timed=True),
 )
 async def predict(
     request: Request,

@@ -143,6 +143,7 @@ class Lookup:
         seconds = time.perf_counter() - started
         call.add("cache", seconds)
         self._metrics.lookup_seconds.inc(seconds)
+        self._metrics.cache_duration.observe(seconds)
         return found
 
     async def _find_or_encode(self, info: EncoderInfo, texts: list[str], call: Call) -> Looked:
@@ -153,7 +154,9 @@ class Lookup:
         if len(codes) == len(found):
             return Looked(info, digests, codes, cached, 0)
         missing = {d: text for d, text, hit in zip(digests, texts, cached, strict=True) if not hit}
-        result = await call.guarded(self._encoder.encode(list(missing.values()), list(missing)))
+        result = await call.guarded(
+            self._encoder.encode(list(missing.values()), list(missing), origin=call.origin)
+        )
         self._note(result, call)
         made = dict(zip(missing, result.codes, strict=True))
         codes = [
@@ -166,7 +169,9 @@ class Lookup:
         digests = digest_texts(info.fingerprint, texts)
         distinct = dict(zip(digests, texts, strict=True))
         result = await call.guarded(
-            self._encoder.encode(list(distinct.values()), list(distinct), embeddings=True)
+            self._encoder.encode(
+                list(distinct.values()), list(distinct), embeddings=True, origin=call.origin
+            )
         )
         self._note(result, call)
         assert result.embeddings is not None
@@ -182,9 +187,10 @@ class Lookup:
 
     def _note(self, result: EncodeResult, call: Call) -> None:
         self._metrics.texts_encoded.inc(result.encoded)
-        call.add("tokenization", result.timing.tokenization)
-        call.add("queue", result.timing.queue)
-        call.add("inference", result.timing.inference)
+        timing = result.timing  # one after the other, up to now
+        call.add("tokenization", timing.tokenization, timing.queue + timing.inference)
+        call.add("queue", timing.queue, timing.inference)
+        call.add("inference", timing.inference)
 
 
 def check_texts(inputs: str | list[str], limits: Limits, name: str = "inputs") -> list[str]:

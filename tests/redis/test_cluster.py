@@ -21,7 +21,9 @@ from app.cache.code_cache import CodeCache
 from app.cache.front import FrontCache
 from app.cache.layouts import open_store
 from app.cache.server import ServerError
+from app.errors import RateLimited
 from app.metrics import Metrics
+from app.rates import Rates, open_storage
 from tests.conftest import ROOT, free_port, wait_for
 from tests.redis.codes import FINGERPRINT, WIDTH, code_of, count_missing, fill, make_digests
 
@@ -51,6 +53,8 @@ class Node:
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())
+        except redis.AuthenticationError:
+            return True  # it is up, and wants a password
         except redis.RedisError:
             return False
 
@@ -190,6 +194,43 @@ async def test_the_documented_acl_user_is_allowed_enough_in_a_cluster(
     await store.close()
     for node in cluster:
         assert node.client.execute_command("ACL LOG") == []
+
+
+async def keeps_a_rate(url: str) -> None:
+    """Two processes' worth of counting: what one took, the other has not."""
+    metrics = Metrics()
+    one, two = (Rates("10/hour", open_storage(url, TIMEOUT_S), metrics) for _ in range(2))
+    for number in range(20):  # clients in many slots
+        await one.take(f"client {number}", 6, "inputs")
+        with pytest.raises(RateLimited):
+            await two.take(f"client {number}", 5, "inputs")
+        await two.take(f"client {number}", 4, "inputs")
+    assert metrics.rate_failures.value == 0
+
+
+async def test_rate_limits_are_kept_in_a_cluster_by_the_documented_user(
+    cluster: list[Node],
+) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [rules] = re.findall(r"An ACL user needs `(.*?)`", page)
+    [more] = re.findall(r"in a cluster also `(.*?)`", page)
+    for node in cluster:
+        node.client.execute_command(
+            "ACL SETUSER", "polyhead", "on", ">secret", *rules.split(), *more.split()
+        )
+    await keeps_a_rate(f"redis+cluster://polyhead:secret@127.0.0.1:{cluster[0].port}")
+    for node in cluster:
+        assert node.client.execute_command("ACL LOG") == []
+
+
+async def test_rate_limits_are_kept_behind_sentinel(start: Start, tmp_path: Path) -> None:
+    master = start("--save", "", "--requirepass", "secret")
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"sentinel monitor main 127.0.0.1 {master.port} 1\nsentinel auth-pass main secret\n"
+    )
+    sentinel = start(str(configuration), "--sentinel")
+    await keeps_a_rate(f"redis+sentinel://:secret@127.0.0.1:{sentinel.port}/main")
 
 
 async def test_sentinel_names_the_new_master(start: Start, tmp_path: Path) -> None:

@@ -168,8 +168,7 @@ async def test_a_late_call_is_refused_with_those_who_joined_it(
             await call
         assert caught.value.retry_after >= 1
     fits = house.start("f" * 32)
-    await house.until_queued(4)
-    assert value_of(house.metrics.queued_tokens) == 4 * 32
+    await house.until(lambda: value_of(house.metrics.queued_tokens) == 4 * 32)
     house.encoder.gate.set()
     await asyncio.gather(busy, waiting, fits)
     assert value_of(house.metrics.queued_tokens) == 0

@@ -1,0 +1,123 @@
+"""uvicorn's HTTP connection with bounds on a request's head, and errors in the contract's form.
+
+uvicorn bounds neither the headers that httptools reads nor the time that they take: a connection
+could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/017).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 128
+
+
+def bounded(head_timeout_s: float) -> type[HttpToolsProtocol]:
+    """The protocol for uvicorn's `http`, with so many seconds for a request's headers."""
+    return type("Bounded", (BoundedProtocol,), {"head_timeout": head_timeout_s})
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    head_timeout = 20.0
+
+    def __init__(self, config: Config, *arguments: Any, **fields: Any) -> None:
+        super().__init__(config, *arguments, **fields)
+        self._heads = 0  # that were complete
+        self._in_head = False  # a part of one is there
+        self._waiting_bytes = 0  # of a head that is not complete
+        self._parsed_bytes = 0  # of a head, as far as it was taken apart
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._too_large = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        heads = self._heads
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if heads == self._heads:
+            self._waiting_bytes += len(data)
+        if self._waiting_bytes > MAX_HEAD_BYTES:
+            self._too_large = True
+            self.send_400_response("")
+        elif self._head_timer is None:  # uvicorn has just stopped its keep-alive timer
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._parsed_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def _count(self, size: int) -> None:
+        # One piece of data can hold more than is let in.
+        self._parsed_bytes += size
+        if self._parsed_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._too_large = True
+            raise ValueError("too large")  # ends the parsing: see send_400_response
+
+    def on_headers_complete(self) -> None:
+        self._heads += 1
+        self._in_head = False
+        self._waiting_bytes = 0
+        self._disarm()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_large:
+            limits = f"{MAX_HEADERS} headers, {MAX_HEAD_BYTES} bytes"
+            self._refuse(431, f"the headers are over {limits}", "headers_too_large")
+        else:
+            self._refuse(400, "not a valid HTTP request", "bad_http")
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        kind = "timeout_error" if status == 408 else "invalid_request_error"
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        body = orjson.dumps({"error": error})
+        head = (
+            b"content-type: application/json\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n" % len(body)
+        )
+        if self.cycle is None or self.cycle.response_complete:  # else it would end up in an answer
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+    def _arm(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout, self._head_late)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._refuse(408, "the headers did not come in time", "headers_timeout")
+        else:
+            self.transport.close()
