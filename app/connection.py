@@ -1,7 +1,7 @@
 """uvicorn's HTTP connection with bounds on a request's head, and errors in the contract's form.
 
 uvicorn bounds neither the headers that httptools reads nor the time that they take: a connection
-could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/017).
+could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/018).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._heads = 0  # that were complete
         self._in_head = False  # a part of one is there
         self._waiting_bytes = 0  # of a head that is not complete
-        self._parsed_bytes = 0  # of a head, as far as it was taken apart
+        self._seen_bytes = 0  # of it, and of the piece that is being read
         self._head_timer: asyncio.TimerHandle | None = None
         self._too_large = False
 
@@ -48,6 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         heads = self._heads
+        self._seen_bytes = self._waiting_bytes + len(data)
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
@@ -62,29 +63,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._parsed_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._count(len(name) + len(value))
-
-    def _count(self, size: int) -> None:
-        # One piece of data can hold more than is let in.
-        self._parsed_bytes += size
-        if self._parsed_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            self._too_large = True
-            raise ValueError("too large")  # ends the parsing: see send_400_response
 
     def on_headers_complete(self) -> None:
+        # One piece of data can hold more than is let in. A header at a time would be looked at
+        # sooner, and cost every request more than the rest of these bounds together.
+        too_long = self._seen_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES
+        if too_long or len(self.headers) > MAX_HEADERS:
+            self._too_large = True
+            raise ValueError("too large")  # ends the parsing: see send_400_response
         self._heads += 1
         self._in_head = False
         self._waiting_bytes = 0
-        self._disarm()
+        if self._head_timer is not None:
+            self._disarm()
         super().on_headers_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def send_400_response(self, msg: str) -> None:
         if self._too_large:
