@@ -16,6 +16,7 @@ from models.artifact import resolve_backbone
 from models.profiles import this_machine
 from models.tokenization import TextTokenizer
 from models.training.calibrate import BACKBONE
+from models.training.encoder.batches import by_length
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import load_task
 from models.training.encoder.train import pad
@@ -59,9 +60,7 @@ class Embedder:
         tokenizer = TextTokenizer(Path(model.design.backbone) / "tokenizer.json", MAX_TOKENS)
         rows = [one.windows[0] for one in tokenizer(texts)]
         result = np.zeros((len(rows), model.width), dtype=np.float32)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
+        for some in by_length(rows, BATCH):
             with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
                 pooled = model.pooled(*pad([rows[i] for i in some]))
             result[some] = model.project(pooled.float()).numpy()

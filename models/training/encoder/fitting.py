@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.profiles import this_machine
 from models.tokens import Ids, pad_rows
+from models.training.encoder.batches import by_length
 
 POOL = 16  # steps whose rows are sorted by length together
 Rows = NDArray[np.int64]
@@ -156,10 +157,8 @@ def outputs_of(network: nn.Module, rows: Sequence[Ids], at_once: int = 32) -> ND
     """`(n, outputs)` float32 of all rows, without dropout."""
     hardware = this_hardware()
     network.to(hardware.device).eval()
-    order = np.argsort([len(row) for row in rows], kind="stable")
     done: NDArray[np.float32] | None = None
-    for start in range(0, len(order), at_once):
-        some = order[start : start + at_once]
+    for some in by_length(rows, at_once):
         outputs = run(network, [rows[row] for row in some], hardware).cpu().numpy()
         if done is None:
             done = np.empty((len(rows), outputs.shape[1]), dtype=np.float32)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.profiles import this_machine
 from models.tokenization import TextTokenizer
+from models.training.encoder.batches import by_length
 from models.training.encoder.model import MultiTaskEncoder
 from models.training.encoder.train import pad
 
@@ -61,9 +62,7 @@ class HiddenStates:
         config = self._backbone.config
         shape = (int(ends[-1]), config.num_hidden_layers + 1, config.hidden_size)
         states = np.lib.format.open_memmap(to, mode="w+", dtype=np.float16, shape=shape)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
+        for some in by_length(rows, BATCH):
             ids, mask = pad([rows[i] for i in some])
             with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
                 hidden = self._backbone(

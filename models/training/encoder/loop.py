@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.profiles import this_machine
+from models.training.encoder.batches import by_length
 from models.training.encoder.model import MultiTaskCode
 from models.training.encoder.suite import tempered
 from models.training.encoder.teacher import Embeddings
@@ -250,14 +251,12 @@ class Trainer:
         self.model.eval()
         scores = {}
         for task in self.tasks:
-            order = np.argsort([len(row) for row in task.validation], kind="stable")
             right = 0
-            for start in range(0, len(order), VALIDATED_AT_ONCE):
-                some = order[start : start + VALIDATED_AT_ONCE]
+            for some in by_length(task.validation, VALIDATED_AT_ONCE):
                 _, bits = self._encode([task.validation[i] for i in some])
                 guess = self.model.logits(task.name, bits).argmax(dim=1).cpu().numpy()
                 right += int((guess == task.validation_targets[some]).sum())
-            scores[task.name] = round(right / len(order), 4)
+            scores[task.name] = round(right / len(task.validation), 4)
         self.model.train()
         return scores
 

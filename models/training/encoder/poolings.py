@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.packing import round_up
+from models.training.encoder.batches import by_length
 from models.training.encoder.embedder import Floats, calibration_texts, untrained
-from models.training.encoder.hidden import HiddenStates
+from models.training.encoder.hidden import HiddenStates, States
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskCode
 from models.training.encoder.pooler import Pooler
@@ -36,7 +36,6 @@ from models.training.encoder.suite import TaskData, load_task, split_fold
 
 SEEN_ROWS: Any = {"train": 600, "validation": 100}
 UNSEEN_ROWS: Any = {"train": 1000, "validation": 300, "test": 600}
-# Also learnt: enough of the general embedding must survive for tasks that were not seen.
 PLAN = Plan(
     steps=400, texts=128, at_once=128, head_rate=2e-3, keep=0.0, check_every=400, patience=2
 )
@@ -49,7 +48,6 @@ LAYERS: dict[str, tuple[tuple[int, ...], bool]] = {
 }
 POOLINGS = ("first", "mean", "max", "first-4", "attention")
 EMBED_AT_ONCE = 64
-States = NDArray[np.float16]
 
 
 class PooledCode(MultiTaskCode):
@@ -69,10 +67,8 @@ class PooledCode(MultiTaskCode):
     @torch.inference_mode()
     def embed(self, rows: Sequence[States]) -> Floats:
         """What is cut at thresholds, `(n, width)`."""
-        order = np.argsort([len(row) for row in rows], kind="stable")
         result = np.zeros((len(rows), self.width), dtype=np.float32)
-        for start in range(0, len(rows), EMBED_AT_ONCE):
-            some = order[start : start + EMBED_AT_ONCE]
+        for some in by_length(rows, EMBED_AT_ONCE):
             states, mask = stack_states([rows[i] for i in some])
             pooled = self.pooler(states.unbind(dim=1), mask)
             result[some] = self.project(pooled).numpy()
