@@ -119,6 +119,11 @@ class TrainOptions(Request):
     )
     seed: int = Field(0, ge=0, lt=2**32)
     class_weight: ClassWeight = None
+    label_names: bool = Field(
+        True,
+        description="With under 64 examples a label, single label: what the labels are called is "
+        "encoded and counts as four examples of each. For names that say nothing, turn it off.",
+    )
     base: VersionNumber | None = Field(
         None,
         description="A version whose stored codes and labels are trained on as well. What it held "

@@ -3,11 +3,11 @@
     python -m benchmarks.few_shot --data DATA [--encoder ARTIFACT] [--setfit PYTHON]
 
 DATA is a folder of tasks (TASK/{train,test}.jsonl.gz with meta.json). Each seed draws other
-examples, the same for every method. Ours: the head that the service trains (`auto`), `prototype`
-and `linear`, on codes. Theirs: scikit-learn's logistic regression on all-MiniLM-L6-v2's floats, its
-strength cross-validated; and SetFit on the same MiniLM, by the Python of an environment of its own
-(`pip install torch==2.13.0 setfit==1.2.0`), on a subset of shots and seeds: it trains the whole
-encoder, minutes where a head takes a tenth of a second.
+examples, the same for every method. Ours: the head that the service trains (`auto`), the same
+without the names of the labels, `prototype` and `linear`, on codes. Theirs: scikit-learn's logistic
+regression on all-MiniLM-L6-v2's floats, its strength cross-validated; and SetFit on the same MiniLM,
+by the Python of an environment of its own (`pip install torch==2.13.0 setfit==1.2.0`), on a subset
+of shots and seeds: it trains the whole encoder, minutes where a head takes a tenth of a second.
 
 Tasks that an encoder was trained on say nothing here: name others with --tasks.
 """
@@ -37,8 +37,15 @@ from models.codes import Codes
 from models.head_runtime import HeadChoice, HeadStack
 from models.loading import load_encoder
 from models.training.heads import train_head
+from models.training.label_names import texts_of_names
 
-OURS: tuple[HeadChoice, ...] = ("auto", "prototype", "linear")
+UNNAMED = "auto, names of labels not read"
+OURS: dict[str, HeadChoice] = {
+    "auto": "auto",
+    UNNAMED: "auto",
+    "prototype": "prototype",
+    "linear": "linear",
+}
 FLOATS = "logistic regression on floats"
 SETFIT = "SetFit"
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -58,7 +65,7 @@ def main() -> None:
     parser.add_argument("--setfit", help="Python of an environment with setfit")
     parser.add_argument("--setfit-shots", nargs="+", type=int, default=[8])
     parser.add_argument("--setfit-seeds", type=int, default=1)
-    parser.add_argument("--setfit-steps", type=int, default=-1, help="of training, -1: its own")
+    parser.add_argument("--setfit-steps", type=int, default=400, help="of training at most")
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.encoder, device="cpu", threads=arguments.threads)
     embed = sentence_transformers(arguments.threads)
@@ -66,7 +73,8 @@ def main() -> None:
     for task in arguments.tasks:
         test = drawn(arguments.data, task, "test", arguments.test_rows)
         test_codes, test_floats = encode_texts(encoder, test.texts), embed(test.texts)
-        labels = len(labels_of(arguments.data, task))
+        texts = texts_of_names(labels_of(arguments.data, task), "single_label", 0)
+        names = encode_texts(encoder, texts)
         for seed in range(arguments.seeds):
             pool = drawn_by_label(arguments.data, task, "train", max(arguments.shots), seed)
             codes, floats = encode_texts(encoder, pool.texts), embed(pool.texts)
@@ -76,7 +84,7 @@ def main() -> None:
                 where = {"task": task, "seed": seed}
                 for head in OURS:
                     with threadpool_limits(arguments.threads):
-                        figures = ours(head, codes[places], train, test_codes, test, labels)
+                        figures = ours(head, codes[places], train, test_codes, test, names)
                     found[head, shots].append(where | figures)
                 figures = logistic(floats[places], train, test_floats, test, shots)
                 found[FLOATS, shots].append(where | figures)
@@ -87,17 +95,25 @@ def main() -> None:
                 ):
                     figures = setfit(arguments.setfit, train, test, arguments)
                     found[SETFIT, shots].append(where | figures)
+                    print(f"{task}, {shots} a label, draw {seed}: SetFit {figures}", flush=True)
         print(task, line_of(found, task), flush=True)
     print(table(found))
     print_result("few_shot", {"encoder": encoder.info.profile, **summary(found)})
 
 
 def ours(
-    head: HeadChoice, codes: Codes, train: Rows, test_codes: Codes, test: Rows, labels: int
+    method: str, codes: Codes, train: Rows, test_codes: Codes, test: Rows, names: Codes
 ) -> dict[str, Any]:
     """A head as the service trains it."""
     started = time.perf_counter()
-    trained = train_head(codes, train.targets, kind="single_label", outputs=labels, head=head)
+    trained = train_head(
+        codes,
+        train.targets,
+        kind="single_label",
+        outputs=len(names),
+        head=OURS[method],
+        names=None if method == UNNAMED else names,
+    )
     seconds = time.perf_counter() - started
     scores = HeadStack([trained.head], ["single_label"]).scores(test_codes)
     return {"accuracy": accuracy(scores.argmax(axis=1), test), "seconds": seconds}
@@ -135,7 +151,7 @@ def setfit(python: str, train: Rows, test: Rows, arguments: Any) -> dict[str, An
             "train": {"texts": train.texts, "targets": train.targets.tolist()},
             "test": {"texts": test.texts},
             "threads": arguments.threads,
-            "steps": arguments.setfit_steps,
+            "most_steps": arguments.setfit_steps,
         }
         path = Path(folder) / "order.json"
         path.write_text(json.dumps(order))
@@ -149,6 +165,7 @@ def setfit(python: str, train: Rows, test: Rows, arguments: Any) -> dict[str, An
     return {
         "accuracy": accuracy(np.array(answer["predicted"]), test),
         "seconds": answer["seconds"],
+        "steps": answer["steps"],
     }
 
 

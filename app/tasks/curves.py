@@ -47,7 +47,8 @@ class LearningCurves:
         self._waiting += 1
         try:
             work, tested = await asyncio.to_thread(self._work, task, version)
-            points = await self._trainer.in_worker(work)
+            names = await self._trainer.names_of_version(task, version)
+            points = await self._trainer.in_worker(partial(work, names=names))
         except BrokenProcessPool:
             raise Overloaded("the training worker died (out of memory?)", retry_after=5) from None
         finally:
@@ -59,7 +60,7 @@ class LearningCurves:
         self._kept[key] = curve
         return curve
 
-    def _work(self, task: str, version: int) -> tuple[Callable[[], list[dict[str, Any]]], int]:
+    def _work(self, task: str, version: int) -> tuple[Callable[..., list[dict[str, Any]]], int]:
         manifest = self._registry.version(task, version)
         rows = self._registry.rows(task, version)
         tested = 0 if rows is None else int((rows.side == TEST).sum())

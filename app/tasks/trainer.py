@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from app.errors import (
     ApiError,
     Conflict,
+    EncoderUnavailable,
     InvalidField,
     Overloaded,
     storage_error,
@@ -32,6 +33,7 @@ from app.tasks.examples import NONE, Examples, target_array
 from app.tasks.jobs import STAMP_EVERY_S, JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
+from models.codes import Codes
 from models.encoder import EncoderInfo
 from models.example_rows import ExampleRows
 from models.head_artifact import HeadManifest
@@ -44,6 +46,7 @@ from models.training.job import (
     end_with_parent,
     fit_and_evaluate,
 )
+from models.training.label_names import texts_of_names
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +149,18 @@ class Trainer:
             self._workers = None
             raise
 
+    async def names_of_version(self, task: str, version: int) -> Codes | None:
+        """Codes of the labels' names where a version was trained with them and they can be had."""
+        manifest = await asyncio.to_thread(self._registry.version, task, version)
+        if not (manifest.report or {}).get("hyperparameters", {}).get("label_names"):
+            return None
+        with contextlib.suppress(EncoderUnavailable, Overloaded):
+            texts = texts_of_names(manifest.labels, manifest.kind, rows=0)
+            encoded = await encode_rows(self._lookup, texts, _unwatched)
+            if encoded.info.fingerprint in manifest.encoders:
+                return encoded.codes
+        return None
+
     async def close(self) -> None:
         """Stop; jobs under way are marked as failed."""
         running = list(self._running.values())
@@ -227,7 +242,9 @@ class Trainer:
 
     async def _train(self, job: Job, order: TrainingOrder, base: _Base | None) -> None:
         started = time.perf_counter()
-        encoded = await self._encode(job, order.train.texts + (order.test or NONE).texts)
+        tests = (order.test or NONE).texts
+        names = _names_of(order, base)
+        encoded = await self._encode(job, order.train.texts + tests + names)
         encode_s = time.perf_counter() - started
         if base is not None and base.encoder != encoded.info.fingerprint:
             raise Conflict(
@@ -239,7 +256,7 @@ class Trainer:
         await asyncio.to_thread(self._jobs.save, job)
         test_codes = test_targets = None
         if order.test is not None:
-            test_codes = encoded.codes[len(order.train) :]
+            test_codes = encoded.codes[len(order.train) :][: len(tests)]
             test_targets = target_array(order.test, order.kind, order.labels)
         data = TrainingData(
             kind=order.kind,
@@ -249,6 +266,7 @@ class Trainer:
             test_codes=test_codes,
             test_targets=test_targets,
             base=None if base is None else base.rows,
+            names=encoded.codes[-len(names) :] if names else None,
         )
         options = order.options
         chosen = TrainingOptions(
@@ -261,7 +279,7 @@ class Trainer:
         report["seconds"] = {"encode": encode_s, "fit": report.pop("fit_seconds")}
         report["usage"] = encoded.usage
         report["options"] = options.model_dump(
-            include={"head", "test_fraction", "seed", "class_weight"}
+            include={"head", "test_fraction", "seed", "class_weight", "label_names"}
         )
         job.stage, job.progress = "saving", 0.95
         await asyncio.to_thread(self._jobs.save, job)
@@ -359,6 +377,17 @@ class Trainer:
             self._jobs.save(job)
         except OSError as error:
             logger.error("cannot save job %s: %s", job.id, error.strerror)
+
+
+def _names_of(order: TrainingOrder, base: _Base | None) -> list[str]:
+    if order.options.head == "mlp" or not order.options.label_names:
+        return []
+    rows = len(order.train) + (0 if base is None else len(base.rows))
+    return texts_of_names(order.labels, order.kind, rows)
+
+
+async def _unwatched(share: float) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True, slots=True)

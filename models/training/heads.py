@@ -21,8 +21,16 @@ from models.head_runtime import (
 )
 from models.training.calibration import fit_temperature
 from models.training.crossfit import FOLDS, CrossFit, cross_fit, folds_to_run
-from models.training.families import Family, Map, linear_family, mlp_family, prototype_family
+from models.training.families import (
+    Family,
+    Map,
+    linear_family,
+    mlp_family,
+    named_family,
+    prototype_family,
+)
 from models.training.folds import assign_folds
+from models.training.label_names import NAME_WEIGHT
 from models.training.logistic import Link, balanced_weights, losses_of
 from models.training.mlp import MLPMap
 from models.training.regression import train_regression
@@ -43,6 +51,7 @@ def train_head(
     outputs: int,
     head: HeadChoice = "auto",
     class_weight: ClassWeight = None,
+    names: Codes | None = None,
     seed: int = 0,
 ) -> TrainedHead:
     """Train one head: choose its prior by cross-validation, fit it on all rows, calibrate it.
@@ -56,6 +65,8 @@ def train_head(
         head: `linear`, `mlp`, `prototype` (class means, or logistic regression with a strong
             prior), or `auto`: `prototype` with few rows a label, else `linear`.
         class_weight: `balanced` weighs classes by inverse frequency (not for an MLP).
+        names: `(outputs, bits // 8)` codes of the labels' names, which count as rows of theirs
+            (see `label_names`); single label only, an MLP ignores them.
         seed: of every random choice.
 
     Returns:
@@ -81,21 +92,23 @@ def train_head(
         matrix = targets.astype(np.float32)
         if not matrix.any() or matrix.all():
             raise ValueError("training needs both present and absent labels")
-    rows = _Rows(codes, targets, matrix, kind, class_weight, seed)
-    family = _family(head, matrix, codes.shape[1] * 8, seed)
+    if names is not None and (kind != "single_label" or len(names) != outputs):
+        raise ValueError(f"{len(names)} names for {outputs} labels of a {kind} task")
+    rows = _Rows(codes, targets, matrix, kind, class_weight, names, seed)
+    family = _family(head, matrix, codes.shape[1] * 8, names is not None, seed)
     crossed = rows.cross_fit(family)
     chosen = rows.choose(family, crossed)
     *_, fitted = rows.fit(family, np.ones(len(codes), dtype=bool), chosen + 1)
     return rows.finish(family, fitted, crossed, chosen)
 
 
-def _family(head: HeadChoice, matrix: Floats, bits: int, seed: int) -> Family:
+def _family(head: HeadChoice, matrix: Floats, bits: int, named: bool, seed: int) -> Family:
     counts = matrix.sum(axis=0)
     rows_a_label = float(counts[counts > 0].mean())
     if head == "mlp":
         return mlp_family(seed)
     if head == "prototype" or (head == "auto" and rows_a_label < FEW_ROWS):
-        return prototype_family(rows_a_label, bits)
+        return named_family(rows_a_label) if named else prototype_family(rows_a_label, bits)
     return linear_family()
 
 
@@ -109,10 +122,12 @@ class _Rows:
         matrix: Floats,
         kind: TaskKind,
         class_weight: ClassWeight,
+        names: Codes | None,
         seed: int,
     ) -> None:
         self._codes, self._targets, self._matrix = codes, targets, matrix
         self._x = unpack_signs(codes)
+        self._names = None if names is None else unpack_signs(names)
         self._kind, self._class_weight, self._seed = kind, class_weight, seed
         self._link: Link = "softmax" if kind == "single_label" else "logistic"
 
@@ -137,6 +152,9 @@ class _Rows:
         columns = np.flatnonzero(usable)
         known = np.ascontiguousarray(matrix[:, columns])
         weights = balanced_weights(known, self._link) if self._class_weight else None
+        if self._reads_names(family):
+            assert self._names is not None
+            x, known, weights = _with_names(x, known, weights, self._names[columns])
         count = len(family.candidates) if count is None else count
         for fitted in family.fit(x, known, self._link, weights, count):
             yield _Spread(fitted, columns, constants.astype(np.float32))
@@ -172,9 +190,13 @@ class _Rows:
             thresholds=thresholds,
             cross_fitted=cross_fitted,
             hyperparameters=candidate.hyperparameters
+            | ({"label_names": True} if self._reads_names(family) else {})
             | {"cross_validated_rows": 0 if crossed is None else len(crossed.rows)},
             warnings=[] if fitted.converged else ["the optimiser stopped before it converged"],
         )
+
+    def _reads_names(self, family: Family) -> bool:
+        return self._names is not None and family.kind != "mlp"
 
     def _temperature(self, family: Family, crossed: CrossFit, number: int) -> float:
         truth = self._matrix[crossed.rows]
@@ -187,6 +209,20 @@ class _Rows:
         if self._class_weight:
             losses = losses * balanced_weights(truth, self._link)
         return float(losses.mean(dtype=np.float64))
+
+
+def _with_names(
+    x: Floats, known: Floats, weights: Floats | None, names: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Rows of a softmax, and the labels' names as more of them."""
+    if weights is None:
+        weights = np.ones((len(x), 1), dtype=np.float32)
+    of_names = np.full((len(names), 1), NAME_WEIGHT, dtype=np.float32)
+    return (
+        np.concatenate([x, names]),
+        np.concatenate([known, np.eye(len(names), dtype=np.float32)]),
+        np.concatenate([weights, of_names]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

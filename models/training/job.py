@@ -30,7 +30,7 @@ class TrainingData:
     """Rows of one job. `test_codes` None: hold some of the rows out, or cross-validate.
 
     `codes` is `(n, bits // 8)` uint8; targets are as `train_head` takes them. `base`: the rows of
-    a former version, trained on as well, but for those that it held out.
+    a former version, trained on as well, but for those that it held out. `names`: see `train_head`.
     """
 
     kind: TaskKind
@@ -40,6 +40,7 @@ class TrainingData:
     test_codes: Codes | None = None
     test_targets: NDArray[Any] | None = None
     base: ExampleRows | None = None
+    names: Codes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingRe
         outputs=len(data.labels),
         head=options.head,
         class_weight=options.class_weight,
+        names=data.names,
         seed=options.seed,
     )
     source, targets = "held_out" if data.test_codes is None else "given", test.targets

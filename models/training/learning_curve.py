@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.codes import Floats
+from models.codes import Codes, Floats
 from models.comparison import wilson_interval
 from models.decision import right_answers
 from models.example_rows import TEST, TRAIN, ExampleRows
@@ -28,6 +28,7 @@ def learning_curve(
     kind: TaskKind,
     outputs: int,
     class_weight: ClassWeight,
+    names: Codes | None,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Heads of the same kind on parts of a version's training rows, tested on its held-out rows.
@@ -43,6 +44,7 @@ def learning_curve(
         kind: the task's.
         outputs: number of labels (1 for regression).
         class_weight: as the version was trained.
+        names: codes of the labels' names, if it was trained with them.
         seed: of the order in which rows are taken.
 
     Returns:
@@ -72,6 +74,7 @@ def learning_curve(
                 outputs=outputs,
                 head=head_kind,
                 class_weight=class_weight,
+                names=names,
                 seed=seed,
             )
         except ValueError:

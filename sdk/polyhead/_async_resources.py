@@ -127,6 +127,7 @@ class AsyncTasks(AsyncTaskVersions):
         test_fraction: float | None = None,
         seed: int = 0,
         class_weight: Literal["balanced"] | None = None,
+        label_names: bool = True,
         base: int | None = None,
         create: bool = True,
         kind: Kind | None = None,
@@ -150,6 +151,8 @@ class AsyncTasks(AsyncTaskVersions):
                 None: a fifth, or where that would be under 20, none: the report is cross-validated.
             seed: Of the split and the training.
             class_weight: `"balanced"` weighs rare labels up.
+            label_names: With few examples, read what the labels are called as some more of them;
+                `False` for names that say nothing.
             base: A version whose stored rows are trained on as well, without encoding them again.
                 An example whose text is among them replaces it, as to correct a label.
             create: Create the task when it is missing. It stays when the training is then refused.
@@ -180,6 +183,7 @@ class AsyncTasks(AsyncTaskVersions):
             test_fraction=test_fraction,
             seed=seed,
             class_weight=class_weight,
+            label_names=label_names,
             base=base,
             text_column=text_column,
             label_column=label_column,

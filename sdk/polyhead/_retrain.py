@@ -83,6 +83,7 @@ def _train(
         file,
         head=cast(Head, kind) if isinstance(kind, str) else "auto",
         class_weight=cast(Literal["balanced"], weight) if weight == "balanced" else None,
+        label_names=options.get("label_names") is not False,
         seed=seed if isinstance(seed, int) else 0,
         test_fraction=fraction if isinstance(fraction, float) else None,
         activate=True,

@@ -79,6 +79,7 @@ def train(
     test_fraction: float | None,
     seed: int,
     class_weight: str | None,
+    label_names: bool,
     base: int | None,
     text_column: str,
     label_column: str,
@@ -100,6 +101,7 @@ def train(
         "test_fraction": test_fraction,
         "seed": seed,
         "class_weight": class_weight,
+        "label_names": label_names,
         "base": None if base is None else operator.index(base),
     }
     if not isinstance(data, File) and not isinstance(test, File):

@@ -111,6 +111,7 @@ def test_training_from_pairs(client, service):
         "test_fraction": None,
         "seed": 0,
         "class_weight": None,
+        "label_names": True,
         "base": None,
     }
     assert [job.id for job in client.jobs.list()] == ["job-0"]
@@ -126,6 +127,7 @@ def test_training_with_every_option(client, service):
         test_fraction=0.5,
         seed=7,
         class_weight="balanced",
+        label_names=False,
         base=3,
     )
     body = service.bodies()[0]
@@ -137,6 +139,7 @@ def test_training_with_every_option(client, service):
         "test_fraction": 0.5,
         "seed": 7,
         "class_weight": "balanced",
+        "label_names": False,
         "base": 3,
     }
 
@@ -269,6 +272,7 @@ def test_training_from_files(client, service, form, tmp_path):
         "head": (None, b"auto"),
         "activate": (None, b"true"),
         "seed": (None, b"3"),
+        "label_names": (None, b"true"),
         "text_column": (None, b"body"),
         "label_column": (None, b"stars"),
     }

@@ -38,6 +38,7 @@ def curve(rows: ExampleRows, kind: Any = "single_label", outputs: int = 2) -> li
         kind=kind,
         outputs=outputs,
         class_weight=None,
+        names=None,
         seed=0,
     )
 

@@ -52,6 +52,9 @@ def train(
         int | None, typer.Option(min=1, help="Train on this version's stored rows too.")
     ] = None,
     balanced: Annotated[bool, typer.Option(help="Weigh rare labels up.")] = False,
+    label_names: Annotated[
+        bool, typer.Option(help="With few rows, read the labels' names as examples too.")
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the split and the training.")] = 0,
     activate: Annotated[
         bool | None,
@@ -77,6 +80,7 @@ def train(
             test_fraction=test_fraction,
             base=base,
             class_weight="balanced" if balanced else None,
+            label_names=label_names,
             seed=seed,
             activate=activate,
             kind=None if kind is None else kind.value,
