@@ -1,7 +1,7 @@
 """Refuses requests before they are read while the event loop is late (docs/decisions/020).
 
-The answer is made of bytes in the connection itself. As an ASGI call a refusal would take five times
-as long, and at three times the capacity nothing would be left for answers.
+The answer is made of bytes in the connection itself. As an ASGI call a refusal would take five
+times as long, and at three times the capacity nothing would be left for answers.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from models.head_runtime import HeadStack, TaskKind
 
 MAX_PLANS = 64
 DIGITS = 6  # of scores in answers; the float noise of a larger batch is far under it
+FEW = 10  # answers under which joining pieces takes longer than making dicts
 # What orjson makes one code's predictions of: a dict, or JSON already.
 Written = dict[str, Any] | orjson.Fragment
 
@@ -110,7 +111,8 @@ class Plan:
 
     def written(self, codes: Sequence[bytes], with_scores: bool) -> Sequence[Written]:
         """What `predict` answers, for orjson to write: as JSON already where that is faster."""
-        if self.stack is None or self.pieces is None or with_scores:
+        few = len(codes) * len(self.tasks) < FEW
+        if self.stack is None or self.pieces is None or with_scores or few:
             return self.predict(codes, with_scores)
         places, scores = self.stack.best(stack_codes(codes))
         numbers = orjson.dumps(_rounded(scores).ravel(), option=orjson.OPT_SERIALIZE_NUMPY)

@@ -144,7 +144,7 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 @given(
     st.lists(st.lists(NAMES, min_size=1, max_size=5, unique=True), min_size=1, max_size=6),
-    st.integers(1, 5),
+    st.integers(1, 30),
     st.booleans(),
 )
 def test_what_is_written_is_what_json_makes_of_the_predictions(
