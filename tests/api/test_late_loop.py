@@ -78,6 +78,7 @@ def test_a_late_loop_refuses_predictions_and_nothing_else(processes: Start, tmp_
     metrics = service.http.get("/metrics").text
     assert f'polyhead_requests_total{{route="POST /v1/predict",status="429"}} {refused}' in metrics
     assert f'polyhead_errors_total{{reason="overloaded"}} {refused}' in metrics
+    assert "\npolyhead_loop_lag_seconds " in metrics
     assert service.predict(TEXTS)["usage"]["encoded"] == 0  # and it is over when they are gone
 
 

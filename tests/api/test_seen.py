@@ -24,8 +24,6 @@ NAMES = {
     "polyhead_cache_hits_total",
     "polyhead_cache_misses_total",
     "polyhead_errors_total",
-    "polyhead_refused_unread_total",
-    "polyhead_loop_lag_seconds",
     "polyhead_encoder_passes_total",
     "polyhead_passes_saved_total",
     "polyhead_batch_tokens_count",
