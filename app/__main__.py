@@ -51,7 +51,7 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=20,
         timeout_keep_alive=75,
-        http=bounded(settings.head_timeout_s),
+        http=bounded(settings.head_timeout_s, app.gate),
         ws="none",
     )
 

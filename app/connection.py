@@ -2,6 +2,7 @@
 
 uvicorn bounds neither the headers that httptools reads nor the time that they take: a connection
 could send headers without end, or one letter a minute, and hold memory for it (docs/decisions/018).
+Here is also where requests are refused unread while the event loop is late: see `app.gate`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.gate import Gate
+from app.middleware import read_request_id
+
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 
 
-def bounded(head_timeout_s: float) -> type[HttpToolsProtocol]:
-    """The protocol for uvicorn's `http`, with so many seconds for a request's headers."""
-    return type("Bounded", (BoundedProtocol,), {"head_timeout": head_timeout_s})
+def bounded(head_timeout_s: float, gate: Gate | None = None) -> type[HttpToolsProtocol]:
+    """The protocol for uvicorn's `http`.
+
+    Args:
+        head_timeout_s: for a request's headers.
+        gate: says which requests are refused unread; None for none.
+    """
+    return type("Bounded", (BoundedProtocol,), {"head_timeout": head_timeout_s, "gate": gate})
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
     head_timeout = 20.0
+    gate: Gate | None = None
 
     def __init__(self, config: Config, *arguments: Any, **fields: Any) -> None:
         super().__init__(config, *arguments, **fields)
@@ -35,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._seen_bytes = 0  # of it, and of the piece that is being read
         self._head_timer: asyncio.TimerHandle | None = None
         self._too_large = False
+        self._unread = False  # the request that comes in is refused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,7 +61,11 @@ class BoundedProtocol(HttpToolsProtocol):
         heads = self._heads
         self._seen_bytes = self._waiting_bytes + len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._unread and self._head_timer is None:  # the rest of its body is waited for
+            self._arm()
+        if not self._in_head:
             return
         if heads == self._heads:
             self._waiting_bytes += len(data)
@@ -76,7 +91,31 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waiting_bytes = 0
         if self._head_timer is not None:
             self._disarm()
+        gate = self.gate
+        if gate is not None and gate.is_shut(self.loop, len(self.tasks)):
+            is_next = self.cycle is None or self.cycle.response_complete  # no answer before it
+            if is_next and gate.guards(self.parser.get_method(), self.url):
+                self._unread = True
+                return
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._unread:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._unread:
+            super().on_message_complete()
+            return
+        self._unread = False
+        self._disarm()
+        assert self.gate is not None
+        name = read_request_id(self.headers)
+        self.transport.write(self.gate.refusal(self.url, name, self.server_state.default_headers))
+        if self.parser.should_keep_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

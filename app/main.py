@@ -17,6 +17,7 @@ from app import __version__, wiring
 from app.cache.embedded import DataDirInUse
 from app.deps import DEFINITIONS
 from app.errors import install_error_handlers
+from app.gate import Gate
 from app.main_path import Handler, MainPath
 from app.metrics import Metrics
 from app.middleware import Bounds, Envelope
@@ -86,6 +87,7 @@ class Service(FastAPI):
     """FastAPI with our envelope and main path around its own stack, not inside it."""
 
     envelope: Envelope
+    gate: Gate | None = None
     start_failure: str | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,22 +125,22 @@ class Service(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_api_app(settings: Settings) -> FastAPI:
+def create_api_app(settings: Settings) -> Service:
     """The api process: caching, heads, tasks. Its encoder is at `settings.encoder_url`."""
     return _create(settings, wiring.api_services, API_ROUTERS, API_MAIN_PATH)
 
 
-def create_encoder_app(settings: Settings) -> FastAPI:
+def create_encoder_app(settings: Settings) -> Service:
     """The encoder process: the device and its batches."""
     return _create(settings, wiring.encoder_services, ENCODER_ROUTERS, ENCODER_MAIN_PATH)
 
 
-def create_all_in_one_app(settings: Settings) -> FastAPI:
+def create_all_in_one_app(settings: Settings) -> Service:
     """Both in one process, with an embedded Valkey unless `REDIS_URL` is set."""
     return _create(settings, wiring.all_in_one_services, API_ROUTERS, API_MAIN_PATH)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Service:
     """The app that `settings.role` names."""
     creators = {
         "all": create_all_in_one_app,
@@ -153,7 +155,7 @@ def _create(
     services: ServicesFactory,
     routers: tuple[APIRouter, ...],
     main_path: dict[str, Handler],
-) -> FastAPI:
+) -> Service:
     metrics = Metrics()
     tracing = Tracing(__version__, settings.role) if settings.otel_endpoint else None
 
@@ -194,6 +196,8 @@ def _create(
     for router in routers:
         app.include_router(router)
     install_error_handlers(app)
+    if main_path is API_MAIN_PATH and settings.max_lag_ms:  # an encoder process has its queue
+        app.gate = Gate(metrics, main_path, settings.max_lag_ms / 1e3)
     app.envelope = Envelope(
         MainPath(app.framework, main_path),
         metrics,

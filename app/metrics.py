@@ -82,9 +82,6 @@ class Metrics:
         self.predicted_texts = self._counter(
             "polyhead_predicted_texts", "Texts that tasks were asked about."
         )
-        self.lookup_seconds = self._tally(
-            "polyhead_lookup_seconds", "Time that requests waited for look-ups of codes."
-        )
         self.head_seconds = self._tally(
             "polyhead_head_seconds", "Time of this process that heads took, their wording included."
         )
@@ -98,6 +95,12 @@ class Metrics:
             ["task"],
         )
         self.errors = self._counter("polyhead_errors", "Error answers by code.", ["reason"])
+        self.unread = self._tally(
+            "polyhead_refused_unread", "Requests refused unread because the event loop was late."
+        )
+        self.loop_lag = self._gauge(
+            "polyhead_loop_lag_seconds", "How late the event loop was, when it was last looked at."
+        )
         self.rate_refused = self._tally(
             "polyhead_rate_limited", "Texts refused by the rate limit of their client."
         )

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -144,6 +144,14 @@ class Envelope:
             more = {"route": route, "status": status, "milliseconds": milliseconds, "error": error}
             name = request_id.get()
             logger.log(level, "%s %d %.1f ms %s", route, status, milliseconds, name, extra=more)
+
+
+def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The id that a request brings, if it is one."""
+    for header, value in headers:
+        if header == b"x-request-id" and _REQUEST_ID.match(value):
+            return value
+    return None
 
 
 class _Head(NamedTuple):

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     max_request_s: float = Field(120.0, gt=0, le=3600)
     body_timeout_s: float = Field(20.0, gt=0, le=600, description="more for large bodies")
     head_timeout_s: float = Field(20.0, gt=0, le=600, description="for a request's headers")
+    max_lag_ms: int = Field(
+        100, ge=0, description="of the event loop, beyond which requests are refused unread; 0: any"
+    )
     max_inputs: int = Field(1024, ge=1)
     max_tasks: int = Field(1000, ge=1)
     max_body_mb: float = Field(8, gt=0)

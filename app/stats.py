@@ -31,7 +31,7 @@ def process_stats(metrics: Metrics, *, cache_up: bool, tasks: int) -> dict[str, 
             "misses": misses,
             "hit_ratio": round(hits / (hits + misses), 6) if hits + misses else None,
             "errors": int(value_of(metrics.cache_errors)),
-            "lookup_seconds": metrics.lookup_seconds.total,
+            "lookup_seconds": _sum(metrics.cache_duration),
         },
         "encoder": {
             "passes": metrics.texts_encoded.value,

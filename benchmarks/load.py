@@ -38,11 +38,14 @@ class Answered:
         seconds: from the first request to the last answer.
         latencies: of each request, from the moment it was due.
         statuses: of each answer; 0 where the connection broke.
+        lates: how long after it was due each request was sent: this process, or its want of a
+            free connection, is then a part of what was measured.
     """
 
     seconds: float
     latencies: list[float]
     statuses: list[int]
+    lates: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +61,42 @@ class _Connection(asyncio.Protocol):
     """Sends one request after another, and says what became of each."""
 
     def __init__(
-        self, take: Callable[[], _Request | None], answered: Callable[[int, int, float], None]
+        self,
+        take: Callable[[], _Request | None],
+        answered: Callable[[int, int, float, float], None],
     ) -> None:
         self._take = take
         self._answered = answered
-        self._buffer = b""
+        self._buffer = b""  # a head that is not complete
+        self._status = 0
+        self._missing = 0  # bytes of the answer's body
         self._waiting: _Request | None = None
-        self._begun = 0.0
+        self._begun = self._late = 0.0
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._missing:
+            self._missing -= len(data)
+        elif not self._read_head(data):
+            return
+        if not self._missing:
+            self._note(self._status)
+            self.next()
+
+    def _read_head(self, data: bytes) -> bool:
         self._buffer += data
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:
-            return
+            return False
         lower = head.lower()
         start = lower.index(b"content-length: ") + 16
-        if len(rest) < int(lower[start:].split(b"\r\n", 1)[0]):
-            return
+        self._missing = int(lower[start:].split(b"\r\n", 1)[0]) - len(rest)
+        self._status = int(head[9:12])
         self._buffer = b""
-        self._note(int(head[9:12]))
-        self.next()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting is not None:
@@ -95,17 +110,21 @@ class _Connection(asyncio.Protocol):
         if request is None:
             self._transport.close()
             return
-        self._begun = time.perf_counter()
-        if request.due is not None and request.due > self._begun:
-            wait, self._begun = request.due - self._begun, request.due
-            asyncio.get_running_loop().call_later(wait, self._transport.write, request.content)
-            return
-        self._begun = request.due or self._begun
+        now = time.perf_counter()
+        self._begun = now if request.due is None else request.due
+        if self._begun > now:
+            asyncio.get_running_loop().call_later(self._begun - now, self._send, request)
+        else:
+            self._send(request)
+
+    def _send(self, request: _Request) -> None:
+        self._late = time.perf_counter() - self._begun
         self._transport.write(request.content)
 
     def _note(self, status: int) -> None:
         assert self._waiting is not None
-        self._answered(self._waiting.number, status, time.perf_counter() - self._begun)
+        seconds = time.perf_counter() - self._begun
+        self._answered(self._waiting.number, status, seconds, self._late)
         self._waiting = None
 
 
@@ -120,7 +139,7 @@ def run_load(port: int, request: bytes, *, connections: int, seconds: float) -> 
     latencies: list[float] = []
     errors = 0
 
-    def answered(number: int, status: int, seconds: float) -> None:
+    def answered(number: int, status: int, seconds: float, late: float) -> None:
         nonlocal errors
         latencies.append(seconds)
         errors += status != 200
@@ -155,24 +174,25 @@ def answer_all(
         due: seconds from the start, when all connections are open, at which each is sent (an open
             loop, as long as there are connections enough); None to send as fast as answers come.
     """
-    latencies, statuses = [0.0] * len(requests), [0] * len(requests)
+    count = len(requests)
+    latencies, statuses, lates = [0.0] * count, [0] * count, [0.0] * count
 
-    def answered(number: int, status: int, seconds: float) -> None:
-        latencies[number], statuses[number] = seconds, status
+    def answered(number: int, status: int, seconds: float, late: float) -> None:
+        latencies[number], statuses[number], lates[number] = seconds, status, late
 
     def plan(started: float) -> Iterator[_Request]:
         for number, content in enumerate(requests):
             yield _Request(number, content, started + due[number] if due is not None else None)
 
     seconds = _event_loop(_drive(port, connections, plan, answered))
-    return Answered(seconds, latencies, statuses)
+    return Answered(seconds, latencies, statuses, lates)
 
 
 async def _drive(
     port: int,
     connections: int,
     plan: Callable[[float], Iterator[_Request]],
-    answered: Callable[[int, int, float], None],
+    answered: Callable[[int, int, float, float], None],
 ) -> float:
     """Send all that `plan(started)` gives; the seconds that took."""
     loop = asyncio.get_running_loop()

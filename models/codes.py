@@ -73,11 +73,9 @@ def stack_codes(codes: Sequence[bytes]) -> Codes:
     """
     if not codes:
         return np.zeros((0, 0), dtype=np.uint8)
-    width = len(codes[0])
-    joined = b"".join(codes)
-    if any(len(code) != width for code in codes):
+    if len(set(map(len, codes))) > 1:
         raise ValueError("codes of different widths cannot be stacked")
-    return np.frombuffer(joined, dtype=np.uint8).reshape(len(codes), width)
+    return np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(codes), len(codes[0]))
 
 
 def hamming(a: Codes, b: Codes) -> NDArray[np.int64]:

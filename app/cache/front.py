@@ -30,12 +30,9 @@ class FrontCache:
 
     def get_many(self, digests: Sequence[bytes]) -> list[StoredCode | None]:
         entries = self._entries
-        found = []
-        for digest in digests:
-            stored = entries.get(digest)
-            if stored is not None:
-                entries.move_to_end(digest)
-            found.append(stored)
+        found = list(map(entries.get, digests))
+        for digest in digests if None not in found else filter(entries.__contains__, digests):
+            entries.move_to_end(digest)
         return found
 
     def clear(self) -> None:

@@ -14,6 +14,7 @@ both, so that moving one copies its bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -27,6 +28,10 @@ _CHECKSUM = 4
 # What a CRC-32 gives over any bytes followed by their own CRC-32: no checksum need be cut out of a
 # value to be compared.
 _RESIDUE = 0x2144DF1C
+
+
+# A named tuple without the Python function that takes its fields: half of the time, a code.
+_new_tuple = tuple.__new__
 
 
 class StoredCode(NamedTuple):
@@ -43,8 +48,13 @@ def digest_texts(fingerprint: str, texts: Sequence[str]) -> list[bytes]:
     Raises:
         UnicodeEncodeError: a text holds a lone surrogate.
     """
-    key = fingerprint.encode()
-    return [blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest() for text in texts]
+    copy = _keyed(fingerprint).copy
+    digests = []
+    for text in texts:
+        state = copy()
+        state.update(text.encode())
+        digests.append(state.digest())
+    return digests
 
 
 def fingerprint_tag(fingerprint: str) -> bytes:
@@ -68,10 +78,13 @@ def decode_values(
     """
     seed, size = _seed(fingerprint), VALUE_OVERHEAD + code_bytes
     return [
-        StoredCode(
-            value[2:-_CHECKSUM],
-            (value[0] | value[1] << 8) & MAX_TOKENS,
-            value[1] >= _TRUNCATED >> 8,
+        _new_tuple(
+            StoredCode,
+            (
+                value[2:-_CHECKSUM],
+                (value[0] | value[1] << 8) & MAX_TOKENS,
+                value[1] >= _TRUNCATED >> 8,
+            ),
         )
         if isinstance(value, bytes)
         and len(value) == size
@@ -79,6 +92,12 @@ def decode_values(
         else None
         for digest, value in pairs
     ]
+
+
+@lru_cache(maxsize=8)
+def _keyed(fingerprint: str) -> blake2b:
+    """The state of a hash that has read its key."""
+    return blake2b(digest_size=DIGEST_BYTES, key=fingerprint.encode())
 
 
 def _seed(fingerprint: str) -> int:

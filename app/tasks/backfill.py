@@ -97,7 +97,7 @@ class Backfills:
 
 
 def _written(plan: Plan, rows: list[tuple[bytes, bytes]], scores: bool) -> bytes:
-    answers = plan.predict([code for _, code in rows], scores)
+    answers = plan.written([code for _, code in rows], scores)
     return b"".join(
         orjson.dumps({"key": digest.hex(), "predictions": answer}, option=orjson.OPT_APPEND_NEWLINE)
         for (digest, _), answer in zip(rows, answers, strict=True)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from app.metrics import Tally
-from app.tasks.plans import Plan
+from app.tasks.plans import Plan, Written
 
 ALONE_FROM = 64  # rows that fill a product by themselves
 
@@ -32,11 +31,11 @@ class HeadQueue:
 
     async def predict(
         self, plan: Plan, codes: Sequence[bytes], with_scores: bool
-    ) -> list[dict[str, Any]]:
-        """`plan.predict(codes, with_scores)`, together with whoever asks the same plan now."""
+    ) -> Sequence[Written]:
+        """`plan.written(codes, with_scores)`, together with whoever asks the same plan now."""
         if len(codes) >= ALONE_FROM:
             started = time.perf_counter()
-            answers = plan.predict(codes, with_scores)
+            answers = plan.written(codes, with_scores)
             self._seconds.inc(time.perf_counter() - started)
             return answers
         loop = asyncio.get_running_loop()
@@ -62,18 +61,18 @@ class _Group:
         self._plan = plan
         self._with_scores = with_scores
         self._codes: list[bytes] = []
-        self._callers: list[tuple[int, asyncio.Future[list[dict[str, Any]]]]] = []
+        self._callers: list[tuple[int, asyncio.Future[Sequence[Written]]]] = []
 
     def join(
-        self, codes: Sequence[bytes], future: asyncio.Future[list[dict[str, Any]]]
-    ) -> asyncio.Future[list[dict[str, Any]]]:
+        self, codes: Sequence[bytes], future: asyncio.Future[Sequence[Written]]
+    ) -> asyncio.Future[Sequence[Written]]:
         self._codes.extend(codes)
         self._callers.append((len(self._codes), future))
         return future
 
     def answer(self) -> None:
         try:
-            answers = self._plan.predict(self._codes, self._with_scores)
+            answers = self._plan.written(self._codes, self._with_scores)
         except Exception as error:
             for _, future in self._callers:
                 if not future.done():

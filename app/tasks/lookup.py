@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from app.metrics import Metrics
 from models.encoder import EncoderInfo
 
 ATTEMPTS = 3
+_tokens_of = attrgetter("tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Looked:
 
     def usage(self) -> dict[str, int]:
         """The wire's `usage` (see `app.schemas.Usage`)."""
-        tokens = sum(stored.tokens for stored in self.codes)
+        tokens = sum(map(_tokens_of, self.codes))
         return {
             "prompt_tokens": tokens,
             "total_tokens": tokens,
@@ -142,7 +144,6 @@ class Lookup:
         found = await self._cache.get_many(info.fingerprint, info.code_bytes, digests)
         seconds = time.perf_counter() - started
         call.add("cache", seconds)
-        self._metrics.lookup_seconds.inc(seconds)
         self._metrics.cache_duration.observe(seconds)
         return found
 
@@ -206,6 +207,10 @@ def check_texts(inputs: str | list[str], limits: Limits, name: str = "inputs") -
         raise BadRequest(f"{name} is empty", param=name, code="empty_input")
     if len(texts) > limits.max_inputs:
         raise InvalidField(_too_many(name, len(texts), limits), param=name)
+    # All at once; who sent what cannot be used is told where.
+    is_blank = "" in texts or any(map(str.isspace, texts))
+    if not is_blank and max(map(len, texts)) * 4 <= limits.max_text_bytes:
+        return texts
     for place, text in enumerate(texts):
         if not text or text.isspace():
             raise BadRequest(

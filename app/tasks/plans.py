@@ -2,16 +2,20 @@
 
 A plan belongs to one registry snapshot and one list of tasks; making it copies weights, so it is
 kept with the snapshot (`plan_for`).
+
+Where all tasks give one label, the same few pieces of JSON make up every answer: `written` joins
+them, which takes a quarter of the time of making dicts and turning these into JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from app.errors import Conflict
@@ -23,6 +27,9 @@ from models.head_runtime import HeadStack, TaskKind
 
 MAX_PLANS = 64
 DIGITS = 6  # of scores in answers; the float noise of a larger batch is far under it
+FEW = 10  # answers under which joining pieces takes longer than making dicts
+# What orjson makes one code's predictions of: a dict, or JSON already.
+Written = dict[str, Any] | orjson.Fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,19 @@ class PlannedShadow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """The JSON of answers that are one label a task, but for the scores.
+
+    Attributes:
+        before_score: by column of the stack, the end of the task before it and all up to the score.
+        end: what follows the last score.
+    """
+
+    before_score: tuple[bytes, ...]
+    end: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Heads of the asked tasks.
 
@@ -65,14 +85,16 @@ class Plan:
         skipped: tasks left out of "all tasks", and why.
         floors: the confidence under which a task does not answer, of tasks that have one.
         shadows: of the asked tasks that have one.
+        only_labels: all tasks are single label.
+        pieces: of the answers, when all tasks are single label and nobody looks into the answers.
     """
 
     tasks: tuple[PlannedTask, ...]
     stack: HeadStack | None
     skipped: tuple[dict[str, str], ...]
     names: tuple[str, ...]
-    # When all tasks are single label: (name, version, label by column of the stack) of each.
-    simple: tuple[tuple[str, int, Mapping[int, str]], ...] | None
+    only_labels: bool = False
+    pieces: Pieces | None = None
     floors: tuple[tuple[str, float], ...] = ()
     shadows: tuple[PlannedShadow, ...] = ()
 
@@ -87,19 +109,38 @@ class Plan:
                     answer[name] |= {"label": None, "abstained": True}
         return answers
 
+    def written(self, codes: Sequence[bytes], with_scores: bool) -> Sequence[Written]:
+        """What `predict` answers, for orjson to write: as JSON already where that is faster."""
+        few = len(codes) * len(self.tasks) < FEW
+        if self.stack is None or self.pieces is None or with_scores or few:
+            return self.predict(codes, with_scores)
+        places, scores = self.stack.best(stack_codes(codes))
+        numbers = orjson.dumps(_rounded(scores).ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        # Piece, score, piece, score: by slices, so that no step here is a step of Python's a score.
+        parts = [b""] * (2 * places.size)
+        parts[0::2] = map(self.pieces.before_score.__getitem__, places.ravel().tolist())
+        parts[1::2] = numbers[1:-1].split(b",")
+        width, end = 2 * len(self.tasks), self.pieces.end
+        return [
+            orjson.Fragment(b"".join(parts[start : start + width]) + end)
+            for start in range(0, len(parts), width)
+        ]
+
     def _answers(
         self, stack: HeadStack, codes: Sequence[bytes], with_scores: bool
     ) -> list[dict[str, Any]]:
         array = stack_codes(codes)
         best, best_scores = stack.best(array)
-        places, rounded = best.tolist(), _rounded(best_scores)
-        if self.simple and not with_scores:
+        places, rounded = best.tolist(), _rounded(best_scores).tolist()
+        if self.only_labels and not with_scores:
             return [
                 {
-                    name: {"label": labels[place], "score": score, "version": version}
-                    for (name, version, labels), place, score in zip(
-                        self.simple, row, scores, strict=True
-                    )
+                    task.name: {
+                        "label": task.labels[place - task.start],
+                        "score": score,
+                        "version": task.version,
+                    }
+                    for task, place, score in zip(self.tasks, row, scores, strict=True)
                 }
                 for row, scores in zip(places, rounded, strict=True)
             ]
@@ -129,7 +170,7 @@ class Plan:
                 answer = {"labels": [task.labels[label] for label in chosen.tolist()]}
             answers[task.name] = answer | {"version": task.version}
             if with_scores:
-                by_label = dict(zip(task.labels, _rounded(columns), strict=True))
+                by_label = dict(zip(task.labels, _rounded(columns).tolist(), strict=True))
                 answers[task.name]["scores"] = by_label
         return answers
 
@@ -200,7 +241,7 @@ def make_plan(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str,
             raise Conflict(reason, param="tasks", code="head_not_usable")
     heads = [state.head for state in usable if state.head is not None]
     if not heads:
-        return Plan((), None, tuple(skipped), (), None)
+        return Plan((), None, tuple(skipped), ())
     stack = HeadStack(heads, [state.kind for state in usable])
     planned = tuple(
         PlannedTask(
@@ -212,17 +253,24 @@ def make_plan(snapshot: Snapshot, names: Sequence[str] | None, fingerprint: str,
     floors = tuple(
         (name, one.min_confidence) for name, one in settings.items() if one.min_confidence
     )
-    simple = None
-    if all(task.kind == "single_label" for task in planned):
-        simple = tuple(
-            (task.name, task.version, dict(enumerate(task.labels, start=task.start)))
-            for task in planned
-        )
     shadows = tuple(
         shadow for state in usable if (shadow := _shadow(snapshot, state, fingerprint, bits))
     )
     names = tuple(task.name for task in planned)
-    return Plan(planned, stack, tuple(skipped), names, simple, floors, shadows)
+    only_labels = all(task.kind == "single_label" for task in planned)
+    pieces = _pieces(planned) if only_labels and not floors and not shadows else None
+    return Plan(planned, stack, tuple(skipped), names, only_labels, pieces, floors, shadows)
+
+
+def _pieces(tasks: Sequence[PlannedTask]) -> Pieces:
+    pieces: dict[int, bytes] = {}
+    end = b"{"
+    for task in tasks:
+        for column, label in enumerate(task.labels, start=task.start):
+            named = orjson.dumps(task.name), orjson.dumps(label)
+            pieces[column] = end + b'%b:{"label":%b,"score":' % named
+        end = b',"version":%d},' % task.version
+    return Pieces(tuple(pieces[column] for column in sorted(pieces)), end[:-1] + b"}")
 
 
 def _shadow(
@@ -250,6 +298,6 @@ def _cuts(state: TaskState) -> Floats:
     return threshold_array(thresholds, len(_labels(state)))
 
 
-def _rounded(values: NDArray[np.float32]) -> Any:
-    """Nested lists with `DIGITS` decimals; as doubles, since rounded float32s would show more."""
-    return values.astype(np.float64).round(DIGITS).tolist()
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`DIGITS` decimals; as doubles, since rounded float32s would show more."""
+    return values.astype(np.float64).round(DIGITS)

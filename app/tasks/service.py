@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from app.call import Call
 from app.encoding.protocol import TextEncoder
@@ -59,7 +59,9 @@ class PredictionService:
         predictions = await self._heads.predict(plan, codes, request.scores)
         self.count(plan, len(looked.codes), looked.encoded)
         if plan.shadows:
-            self.shadows.note(plan, looked.digests, codes, predictions)
+            # Of plans with shadows answers are dicts.
+            answers = cast(Sequence[dict[str, Any]], predictions)
+            self.shadows.note(plan, looked.digests, codes, answers)
         answer: dict[str, Any] = {
             "object": "list",
             "encoder": looked.info.fingerprint,

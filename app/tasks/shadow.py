@@ -69,7 +69,7 @@ class ShadowTraffic:
         plan: Plan,
         digests: Sequence[bytes],
         codes: list[bytes],
-        predictions: list[dict[str, Any]],
+        predictions: Sequence[dict[str, Any]],
     ) -> None:
         """Put answers aside to be compared. Costs the caller next to nothing."""
         for shadow in plan.shadows:

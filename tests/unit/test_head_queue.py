@@ -19,7 +19,7 @@ class FakePlan:
         self.sizes: list[int] = []
         self.error: Exception | None = None
 
-    def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
+    def written(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         self.sizes.append(len(codes))
         if self.error:
             raise self.error

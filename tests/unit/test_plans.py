@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.errors import Conflict, NotFound
 from app.schemas import VersionSettings
@@ -118,6 +122,51 @@ def test_predictions_equal_those_of_each_head_alone(
         assert list(answer) == [one.name for one in states]
         for one in states:
             assert answer[one.name] == expected_answer(one, code, with_scores)
+
+
+def one_label_task(number: int, labels: tuple[str, ...]) -> TaskState:
+    manifest = HeadManifest("single_label", "linear", labels, BITS, {"f1": {}}, 1.0)
+    return TaskState(
+        name=f"t{number}",
+        kind="single_label",
+        labels=labels,
+        description=None,
+        ready_made=False,
+        created_at=0.0,
+        versions=MappingProxyType({3: manifest}),
+        active=3,
+        head=random_head(len(labels), number, mlp=number % 2 == 0),
+    )
+
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+
+
+@given(
+    st.lists(st.lists(NAMES, min_size=1, max_size=5, unique=True), min_size=1, max_size=6),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_what_is_written_is_what_json_makes_of_the_predictions(
+    labels: list[list[str]], rows: int, with_scores: bool
+) -> None:
+    """The reference: `json.loads` of what is written, and `predict`."""
+    random = np.random.default_rng(len(labels))
+    states = [one_label_task(number, tuple(names)) for number, names in enumerate(labels)]
+    plan = plan_for(snapshot(*states), None, "f1", BITS)
+    codes = [random.bytes(BITS // 8) for _ in range(rows)]
+    written = json.loads(orjson.dumps(list(plan.written(codes, with_scores))))
+    expected = plan.predict(codes, with_scores)
+    assert written == expected
+    assert [list(row) for row in written] == [list(row) for row in expected]
+
+
+def test_dicts_are_given_where_somebody_looks_into_them(state: State) -> None:
+    careful = plan_for(snapshot(state("t", min_confidence=0.99)), None, "f1", BITS)
+    assert careful.pieces is None
+    tags = plan_for(snapshot(state("t"), state("u", "multi_label")), None, "f1", BITS)
+    assert tags.pieces is None
+    assert plan_for(snapshot(state("t")), None, "f1", BITS).pieces is not None
 
 
 def test_scores_are_rounded(state: State, random_codes: Callable[..., Codes]) -> None:
