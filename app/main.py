@@ -31,6 +31,7 @@ from app.routes import (
     predict,
     retraining,
     shadow,
+    similar,
     tasks,
     versions,
 )
@@ -52,6 +53,7 @@ API_ROUTERS = (
     versions.router,
     shadow.router,
     backfill.router,
+    similar.router,
     retraining.router,
     jobs.router,
     operations.open_router,
