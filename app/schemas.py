@@ -168,6 +168,9 @@ class BackfillRequest(Request):
     tasks: list[StrictStr] | None = Field(
         None, description="Other tasks that are answered in the same go, by their active versions."
     )
+    format: Literal["ndjson", "parquet"] | None = Field(
+        None, description="null: as the Accept header says, else ndjson."
+    )
     scores: StrictBool = Field(False, description="Also give every label's probability.")
 
 

@@ -97,10 +97,10 @@ def doubts(codes: Codes, targets: NDArray[np.int64], labels: int) -> Doubts:
     }
     for strength in (1.0, 0.003):
         model = LogisticRegression(C=strength, max_iter=300)
-        found = cross_val_predict(
-            model, unpack_signs(codes), targets, cv=5, method="predict_proba"
+        found = cross_val_predict(model, unpack_signs(codes), targets, cv=5, method="predict_proba")
+        ways[f"scikit-learn, C={strength:g}"] = (
+            1 - found[own, np.searchsorted(np.unique(targets), targets)]
         )
-        ways[f"scikit-learn, C={strength:g}"] = 1 - found[own, np.searchsorted(np.unique(targets), targets)]
     return ways
 
 

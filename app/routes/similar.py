@@ -36,7 +36,7 @@ async def suspects(
     version: VersionNumber,
     services: Services,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-    neighbours: Annotated[int, Query(ge=0, le=20, description="Shown of each row.")] = 5,
+    neighbours: Annotated[int, Query(ge=0, le=10, description="Shown of each row.")] = 5,
 ) -> Suspects:
     """Rows that a version was made from whose label their neighbours and other rows' heads doubt.
 
