@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 from app.deps import Services, documented, json_body
+from app.errors import CacheUnavailable
 from app.routes.paths import MANAGE, TaskName
 from app.schemas import BackfillRequest
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 NDJSON = "application/x-ndjson"
 PARQUET = "application/vnd.apache.parquet"
+
+
+class Pieces(StreamingResponse):
+    """A stream that is cut off, not ended, when it cannot go on: nobody takes it for whole."""
+
+    async def stream_response(self, send: Send) -> None:
+        try:
+            await super().stream_response(send)
+        except CacheUnavailable as error:
+            logger.warning("a backfill was cut off: %s", error.message)
 
 
 @router.post(
@@ -46,4 +61,4 @@ async def backfill(
     asked = PARQUET in request.headers.get("accept", "")
     form = body.format or ("parquet" if asked else "ndjson")
     pieces = await services.backfills.start(task, body, form)
-    return StreamingResponse(pieces, media_type=PARQUET if form == "parquet" else NDJSON)
+    return Pieces(pieces, media_type=PARQUET if form == "parquet" else NDJSON)

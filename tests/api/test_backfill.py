@@ -67,10 +67,10 @@ def test_the_same_as_parquet(service: ServiceProcess, task: str) -> None:
         found = {row["key"]: row for row in table}
         assert set(found) == {line["key"] for line in lines}
         for line in lines:
-            for name in (task, "sentiment"):
-                answer = line["predictions"][name]
+            for asked in (task, "sentiment"):
+                answer = line["predictions"][asked]
                 row = found[line["key"]]
-                assert (row[name], row[f"{name}_score"]) == (answer["label"], answer["score"])
+                assert (row[asked], row[f"{asked}_score"]) == (answer["label"], answer["score"])
     lines_again = service.http.post(url, json={"format": "ndjson"}, headers={"accept": PARQUET})
     assert lines_again.headers["content-type"] == "application/x-ndjson"
 
