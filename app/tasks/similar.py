@@ -70,23 +70,18 @@ class SimilarTexts:
         looked = await self._look_up(request, call)
         if looked.info.fingerprint != info.fingerprint:
             raise Conflict("the encoder changed in the middle; ask again")
-        async with self._one_at_a_time():
-            if rows is not None:
-                found = await call.guarded(_among_rows(rows, looked, request))
-                searched = {"codes": len(rows[1]), "complete": True, "age_s": None}
-            else:
-                table = await call.guarded(self.index.current(info, request.max_age_s))
-                new = zip(looked.digests, looked.codes, looked.cached, strict=True)
-                self.index.add(
-                    info.fingerprint, ((key, one.code) for key, one, hit in new if not hit)
-                )
+        if rows is not None:
+            async with self._one_at_a_time():
+                found = await call.guarded(_among_rows(*rows, looked, request))
+            searched = {"codes": len(rows[1]), "complete": True, "age_s": None}
+        else:
+            new = zip(looked.digests, looked.codes, looked.cached, strict=True)
+            self.index.add(info.fingerprint, ((key, one.code) for key, one, hit in new if not hit))
+            table = await call.guarded(self.index.current(info, request.max_age_s))
+            async with self._one_at_a_time():
                 found = await call.guarded(self._among_codes(table, looked, request, plan))
-                age = time.monotonic() - table.started
-                searched = {
-                    "codes": len(table),
-                    "complete": table.complete,
-                    "age_s": round(age, 3),
-                }
+            age_s = round(time.monotonic() - table.started, 3)
+            searched = {"codes": len(table), "complete": table.complete, "age_s": age_s}
         return {
             "object": "list",
             "encoder": info.fingerprint,
@@ -198,9 +193,8 @@ class SimilarTexts:
 
 
 async def _among_rows(
-    found: tuple[HeadManifest, ExampleRows], looked: Looked, request: SimilarRequest
+    manifest: HeadManifest, rows: ExampleRows, looked: Looked, request: SimilarRequest
 ) -> list[list[dict[str, Any]]]:
-    manifest, rows = found
     queries = stack_codes([stored.code for stored in looked.codes])
     near = await _search(queries, [rows.codes], request.limit)
     return [

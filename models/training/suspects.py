@@ -19,7 +19,7 @@ from models.training.crossfit import FOLDS, cross_fit
 from models.training.folds import assign_folds
 
 NEIGHBOURS = 10  # whose labels are counted
-SMOOTHING = 0.1  # of a label that no neighbour has, in neighbours
+SMOOTHING = 1.0  # votes that every label has from the start
 STRENGTH = 0.003  # inverse prior precision of the heads: strong, since some labels are wrong
 # Rows that a head is fitted on, and that neighbours are looked for among; with more, those drawn.
 MOST_ROWS = 20_000

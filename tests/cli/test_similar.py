@@ -51,4 +51,4 @@ def test_near_texts_and_wrong_labels(polyhead: Polyhead, task: str, tmp_path: Pa
     assert (
         "sentiment: " in polyhead("similar", text, "--tasks", "sentiment", "--format", "table").out
     )
-    assert polyhead("similar", "a", "--task", "no-such-task").status == 1
+    assert polyhead("similar", "a", "--task", "no-such-task").status == 4

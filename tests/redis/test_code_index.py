@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.cache.address import connect
-from app.cache.code_cache import CodeCache
+from app.cache.code_cache import CacheGone, CodeCache
 from app.cache.front import FrontCache
 from app.cache.keys import StoredCode, digest_texts
 from app.cache.layouts import Layout, open_store
@@ -123,3 +123,19 @@ async def test_a_server_that_is_away_is_told(
     valkey.start()
     assert len(await index.current(INFO, None)) == 10
     await index.close()
+
+
+async def test_what_is_gone_is_found_out(cache: CodeCache, valkey: ValkeyProcess) -> None:
+    stored = await fill(cache, INFO, range(3_000))
+    digests = list(stored)
+    assert cache._store is not None
+    await cache._store.delete(INFO.fingerprint, digests[:10])
+    found = await cache.kept(INFO.fingerprint, WIDTH, [*digests, bytes(16)])
+    assert [None if one is None else one.code for one in found] == [
+        *[None] * 10,
+        *[stored[digest] for digest in digests[10:]],
+        None,
+    ]
+    valkey.kill()
+    with pytest.raises(CacheGone):
+        await cache.kept(INFO.fingerprint, WIDTH, digests[:1])
