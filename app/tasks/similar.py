@@ -70,6 +70,7 @@ class SimilarTexts:
         looked = await self._look_up(request, call)
         if looked.info.fingerprint != info.fingerprint:
             raise Conflict("the encoder changed in the middle; ask again")
+        searched: dict[str, Any]
         if rows is not None:
             async with self._one_at_a_time():
                 found = await call.guarded(_among_rows(*rows, looked, request))

@@ -83,7 +83,7 @@ def most_suspicious(
     """Of `find_suspects` the `count` rows whose labels look most wrong, those first."""
     found = find_suspects(codes, targets, outputs, seed)
     first = np.argsort(-found.suspicion, kind="stable")[:count]
-    return Suspicion(*(values[first] for values in found))
+    return Suspicion._make(values[first] for values in found)
 
 
 def held_out_scores(
