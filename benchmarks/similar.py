@@ -78,11 +78,10 @@ def measure(
             first = np.argsort(-doubt, kind="stable")[:count]
             pair = float(is_wrong[first].mean()), float(average_precision_score(is_wrong, doubt))
             figures.setdefault(name, []).append(pair)
+    means = {name: np.mean(pairs, axis=0).round(3).tolist() for name, pairs in figures.items()}
     return {
-        name: dict(
-            zip(("precision", "average"), np.round(np.mean(pairs, axis=0), 3).tolist(), strict=True)
-        )
-        for name, pairs in figures.items()
+        name: {"precision": precision, "average": average}
+        for name, (precision, average) in means.items()
     }
 
 
