@@ -24,6 +24,8 @@ from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.shadow import ShadowTraffic
+from app.tasks.similar import SimilarTexts
+from app.tasks.suspects import Suspicions
 from app.tasks.trainer import Trainer
 from app.watch import HEADER
 
@@ -66,6 +68,8 @@ class ApiServices(EncoderServices):
     shadows: ShadowTraffic
     backfills: Backfills
     curves: LearningCurves
+    similar: SimilarTexts
+    suspicions: Suspicions
 
 
 async def _services(request: Request) -> Any:
@@ -119,14 +123,16 @@ async def read_body(request: Request) -> bytes:
     raise Disconnected("the caller hung up before its body was there")
 
 
-async def open_call(request: Request, model: type[Body]) -> tuple[Body, Any, Call]:
-    """Key checked for predict, body read, clock started: what the handlers on the main path need.
+async def open_call(
+    request: Request, model: type[Body], needed: str = "predict"
+) -> tuple[Body, Any, Call]:
+    """Key checked, body read, clock started: what handlers need that look codes of texts up.
 
     One plain call instead of four dependencies (see app/main_path.py).
     """
     scope = request.scope
     services: EncoderServices = scope["app"].state.services
-    client = services.keys.check(request.headers.get("authorization"), "predict")
+    client = services.keys.check(request.headers.get("authorization"), needed)
     if not client and scope.get("client"):  # without keys, an address is all that is known
         client = scope["client"][0]
     body = await read_json(request, model)

@@ -32,6 +32,7 @@ from app.routes import (
     predict,
     retraining,
     shadow,
+    similar,
     tasks,
     versions,
 )
@@ -53,6 +54,7 @@ API_ROUTERS = (
     versions.router,
     shadow.router,
     backfill.router,
+    similar.router,
     retraining.router,
     jobs.router,
     operations.open_router,

@@ -173,7 +173,34 @@ class BackfillRequest(Request):
     tasks: list[StrictStr] | None = Field(
         None, description="Other tasks that are answered in the same go, by their active versions."
     )
+    format: Literal["ndjson", "parquet"] | None = Field(
+        None, description="null: as the Accept header says, else ndjson."
+    )
     scores: StrictBool = Field(False, description="Also give every label's probability.")
+
+
+class SimilarRequest(Request):
+    inputs: Inputs | None = Field(None, description="One text or a list of texts.")
+    keys: list[CodeKey] | None = Field(
+        None, description="Keys of stored codes, in place of inputs."
+    )
+    limit: int = Field(10, ge=1, le=100, description="Neighbours of each input, at most.")
+    max_distance: int | None = Field(
+        None, ge=0, description="Bits in which a neighbour may differ. null: any number."
+    )
+    tasks: list[StrictStr] | None = Field(
+        None, description="Also what the active heads of these tasks say of each neighbour."
+    )
+    max_age_s: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Wait until the codes were read no longer ago than this. null: as they are.",
+    )
+    task: TaskName | None = Field(
+        None, description="Search the labelled rows of this task's version in place of the cache."
+    )
+    version: VersionNumber | None = Field(None, description="With task; null: the active one.")
 
 
 class Usage(BaseModel):
@@ -192,6 +219,55 @@ class PredictResponse(BaseModel):
     skipped: list[dict[str, str]] = Field(
         default=[], description="With tasks null: tasks that could not answer, and why."
     )
+
+
+class SearchedCodes(BaseModel):
+    codes: int = Field(description="That were searched.")
+    complete: bool = Field(description="false: there are more than POLYHEAD_SIMILAR_MAX_CODES.")
+    age_s: float | None = Field(
+        description="Since they were read from the cache; null: rows of a version."
+    )
+
+
+class SimilarResponse(BaseModel):
+    object: Literal["list"]
+    encoder: str
+    bits: int
+    data: list[dict[str, Any]]
+    searched: SearchedCodes
+    usage: Usage
+
+
+class Suspect(BaseModel):
+    """A row whose label may be wrong. `row` counts in `part` of `version`'s request."""
+
+    version: int
+    part: Literal["examples", "test_examples"]
+    row: int
+    label: str
+    suggested: str = Field(description="The likeliest other label.")
+    suspicion: float = Field(ge=0, le=1, description="How much speaks against the label.")
+    probability: float = Field(
+        description="Of its label, by heads that were not fitted on the row."
+    )
+    agreeing: int = Field(description="Of the neighbours, those with its label.")
+    neighbours: list[SuspectNeighbour] = Field(description="Nearest first.")
+
+
+class SuspectNeighbour(BaseModel):
+    version: int
+    part: Literal["examples", "test_examples"]
+    row: int
+    label: str
+    distance: int
+
+
+class Suspects(BaseModel):
+    object: Literal["list"] = "list"
+    task: str
+    version: int
+    rows: int = Field(description="Looked at: those that the version was made from.")
+    data: list[Suspect] = Field(description="Most suspicious first.")
 
 
 class EncodeResponse(BaseModel):

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     cache_ttl_s: int = Field(0, ge=0, description="0: codes do not expire")
     cache_layout: Layout = "string"
     cache_front_mb: float = Field(64, ge=0, le=65_536)
+    # Of /v1/similar, in the memory of each process that is asked: their width and 16 bytes each,
+    # twice that while they are read anew.
+    similar_max_codes: int = Field(1_000_000, ge=1, le=100_000_000)
     valkey_max_mb: int = Field(1024, ge=16, description="memory limit of the embedded Valkey")
 
     # Encoder

@@ -30,6 +30,7 @@ from app.encoding.remote import RemoteEncoder
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
 from app.tasks.backfill import Backfills
+from app.tasks.code_index import CodeIndex
 from app.tasks.curves import LearningCurves
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
@@ -37,6 +38,8 @@ from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.shadow import ShadowTraffic
+from app.tasks.similar import SimilarTexts
+from app.tasks.suspects import Suspicions
 from app.tasks.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ async def _api_parts(
     )
     shadows = ShadowTraffic(metrics)
     predictions = PredictionService(registry, lookup, encoder, metrics, shadows, settings.max_tasks)
+    index = CodeIndex(cache, settings.similar_max_codes)
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -130,9 +134,12 @@ async def _api_parts(
             shadows=shadows,
             backfills=Backfills(cache, registry, predictions),
             curves=LearningCurves(registry, trainer),
+            similar=SimilarTexts(cache, index, lookup, predictions, registry),
+            suspicions=Suspicions(registry, trainer),
         )
     finally:
         watcher.cancel()
+        await index.close()
         await shadows.close()
         await trainer.close()
 

@@ -3,8 +3,8 @@
     python -m benchmarks.backfill [--codes 1000000]
 
 Random codes are written straight into the embedded Valkey, under the fingerprint of the encoder
-that runs; what a head makes of a code costs the same for any. The reader counts lines and keeps
-none.
+that runs; what a head makes of a code costs the same for any. As lines of
+JSON, whose reader counts them and keeps none, then as Parquet, whose reader writes a file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import os
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 from redis import Redis
 
 from app.cache.keys import StoredCode, encode_value
@@ -47,19 +49,12 @@ def main() -> None:
             fill(data, info["fingerprint"], info["bits"] // 8, arguments.codes)
             names = [task["name"] for task in get_json(port, "/v1/tasks")["data"]]
             before = memory_mb(service.pid)
-            started = time.perf_counter()
-            lines, size, last = run(port, names)
-            seconds = time.perf_counter() - started
             result = {
                 "codes": arguments.codes,
                 "tasks": TASKS,
-                "lines": lines,
-                "megabytes": round(size / 1e6, 1),
-                "seconds": round(seconds, 1),
-                "texts_per_second": round(lines / seconds),
-                "encoded": last["encoded"],
                 "service_mb_before": before["VmRSS"],
-                "service_mb_peak": memory_mb(service.pid)["VmHWM"],
+                "ndjson": measured(run_lines, port, names, service.pid),
+                "parquet": measured(run_table, port, names, service.pid),
             }
         finally:
             service.terminate()
@@ -80,8 +75,39 @@ def fill(data: Path, fingerprint: str, code_bytes: int, count: int) -> None:
     redis.close()
 
 
-def run(port: int, names: list[str]) -> tuple[int, int, dict[str, Any]]:
-    """Read a backfill: its lines, their bytes, and the last one."""
+def measured(
+    run: Callable[[int, list[str]], tuple[int, int]], port: int, names: list[str], pid: int
+) -> dict[str, float]:
+    """A backfill's time, and the memory of the service at its peak so far."""
+    started = time.perf_counter()
+    texts, size = run(port, names)
+    seconds = time.perf_counter() - started
+    return {
+        "texts": texts,
+        "megabytes": round(size / 1e6, 1),
+        "seconds": round(seconds, 1),
+        "texts_per_second": round(texts / seconds),
+        "service_mb_peak": memory_mb(pid)["VmHWM"],
+    }
+
+
+def run_table(port: int, names: list[str]) -> tuple[int, int]:
+    """Write a backfill to a Parquet file: its rows and bytes."""
+    url = f"http://127.0.0.1:{port}/v1/tasks/{names[0]}/backfill"
+    body = {"tasks": names[1:], "format": "parquet"}
+    with (
+        tempfile.NamedTemporaryFile(suffix=".parquet") as file,
+        httpx.stream("POST", url, json=body, timeout=60) as response,
+    ):
+        response.raise_for_status()
+        for chunk in response.iter_raw():
+            file.write(chunk)
+        file.flush()
+        return pq.ParquetFile(file.name).metadata.num_rows, file.tell()
+
+
+def run_lines(port: int, names: list[str]) -> tuple[int, int]:
+    """Read a backfill as lines: how many, and their bytes."""
     url = f"http://127.0.0.1:{port}/v1/tasks/{names[0]}/backfill"
     lines = size = 0
     held = b""
@@ -93,7 +119,8 @@ def run(port: int, names: list[str]) -> tuple[int, int, dict[str, Any]]:
             held = (held + chunk)[-4_096:]
     last = json.loads(held.splitlines()[-1])
     assert last["object"] == "backfill.done", last
-    return lines - 1, size, last
+    assert last["encoded"] == 0, last
+    return lines - 1, size
 
 
 def get_json(port: int, path: str) -> Any:

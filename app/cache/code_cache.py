@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,23 @@ class CodeCache:
         self._metrics.cache_misses.inc(misses)
         return found
 
+    async def kept(
+        self, fingerprint: str, code_bytes: int, digests: Sequence[bytes]
+    ) -> list[StoredCode | None]:
+        """`get_many` of what nobody asked for: the server alone says, and nothing is counted.
+
+        Raises:
+            CacheGone: the server does not answer.
+        """
+        found: list[StoredCode | None] = []
+        for start in range(0, len(digests), MAX_SHARED_DIGESTS):
+            some = digests[start : start + MAX_SHARED_DIGESTS]
+            replies = await self._get(fingerprint, some)
+            if not self.is_up:
+                raise CacheGone("the server that holds codes does not answer")
+            found += decode_values(fingerprint, code_bytes, zip(some, replies, strict=True))
+        return found
+
     def recent(self, digest: bytes) -> StoredCode | None:
         """What the front cache holds: all that this process stored of late."""
         return self._front.get_many((digest,))[0]
@@ -122,7 +139,7 @@ class CodeCache:
         elif self._breaker.allows(time.monotonic()):  # nobody waits for a trial
             self._in_background(self._put(self._store, fingerprint, codes))
 
-    async def stored(self, fingerprint: str, code_bytes: int) -> AsyncIterator[dict[bytes, bytes]]:
+    async def stored(self, fingerprint: str, code_bytes: int) -> AsyncGenerator[dict[bytes, bytes]]:
         """All codes of an encoder that the server holds, by digest, in pages.
 
         A code that is there all the while comes at least once, perhaps twice.

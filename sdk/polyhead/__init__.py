@@ -36,6 +36,15 @@ from ._report_types import (
 )
 from ._resources import Jobs, Tasks
 from ._retry import retry_delay
+from ._similar_types import (
+    Neighbour,
+    Neighbours,
+    Searched,
+    Similar,
+    Suspect,
+    SuspectNeighbour,
+    Suspects,
+)
 from ._task_types import (
     ChangedRow,
     ComparedVersion,
@@ -101,6 +110,8 @@ __all__ = [
     "LabelReport",
     "McNemar",
     "Model",
+    "Neighbour",
+    "Neighbours",
     "NotFound",
     "OutdatedHead",
     "Overloaded",
@@ -113,13 +124,18 @@ __all__ = [
     "Report",
     "Result",
     "Results",
+    "Searched",
     "Seconds",
     "ServerError",
     "ServiceUnreachable",
     "Shadow",
     "ShadowExample",
     "ShadowPair",
+    "Similar",
     "Skipped",
+    "Suspect",
+    "SuspectNeighbour",
+    "Suspects",
     "Target",
     "Task",
     "TaskVersion",

@@ -11,12 +11,13 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from . import _requests
+from . import _requests, _similar_requests
 from ._async_resources import AsyncJobs, AsyncTasks
 from ._calls import Call, Outcome, Plan, alive, build, next_delay, settle
 from ._config import resolve
 from ._fanout import run_tasks
-from ._saving import Saving
+from ._saving import SavingLines, SavingTable
+from ._similar_types import Similar
 from ._types import Codes, Embeddings, Model, Precision, Predictions
 
 T = TypeVar("T")
@@ -137,6 +138,55 @@ class AsyncClient:
         """
         return await self._run(_requests.embed(inputs, precision, self._config.max_batch))
 
+    async def similar(
+        self,
+        inputs: str | Sequence[str] | None = None,
+        *,
+        keys: Sequence[str] | None = None,
+        limit: int = 10,
+        max_distance: int | None = None,
+        tasks: Sequence[str] | None = None,
+        task: str | None = None,
+        version: int | None = None,
+        max_age_s: float | None = None,
+    ) -> Similar:
+        """Stored codes, or the labelled rows of a version, that are nearest to some texts.
+
+        Needs a key of scope `manage`: keys of texts that others sent are named.
+
+        Args:
+            inputs: One text or several.
+            keys: In place of `inputs`: keys of earlier results, whose codes are stored.
+            limit: Neighbours of each input, at most; up to 100.
+            max_distance: Bits in which a neighbour may differ; None: any number.
+            tasks: Also what the active heads of these tasks say of each neighbour.
+            task: Search the rows that a version of this task was made from: they have labels.
+            version: Of `task`; None: the active one.
+            max_age_s: Wait until the codes were read no longer ago than this; None takes them as
+                they are, at most about half a minute old.
+
+        Returns:
+            One `Neighbours` an input, in order.
+
+        Raises:
+            ValueError: There are no inputs, or `limit` is out of range.
+            NotFound: A task or version is unknown, or a key is not stored.
+            Conflict: The version reads another encoder's codes, or was stored without rows.
+            Unavailable: The codes cannot be read, or (code `index_building`) are being read still.
+        """
+        plan = _similar_requests.similar(
+            inputs,
+            keys,
+            limit=limit,
+            max_distance=max_distance,
+            tasks=tasks,
+            task=task,
+            version=version,
+            max_age_s=max_age_s,
+            max_batch=self._config.max_batch,
+        )
+        return await self._run(plan)
+
     async def models(self) -> list[Model]:
         """The encoders that the service offers."""
         return await self._send(_requests.models())
@@ -197,7 +247,7 @@ class AsyncClient:
             attempt += 1
 
     async def _download(self, call: Call[T], path: str | os.PathLike[str]) -> T:
-        """Write an answer of many lines to a file; never tried again."""
+        """Write a large answer to a file; never tried again."""
         request = build(self._http, call)
         try:
             response = await self._http.send(request, stream=True)
@@ -205,7 +255,7 @@ class AsyncClient:
                 if not response.is_success:
                     await response.aread()
                     return settle(call, response)
-                with Saving(path) as file:
+                with (SavingTable if call.raw else SavingLines)(path) as file:
                     async for chunk in response.aiter_bytes():
                         file.write(chunk)
                     return call.read(file.last())

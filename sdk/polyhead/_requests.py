@@ -27,11 +27,11 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Results[Any])
 
 
-def _usage(parts: Sequence[Results[Any]]) -> Usage:
+def usage_of(parts: Sequence[Results[Any]]) -> Usage:
     return reduce(operator.add, (part.usage for part in parts))
 
 
-def _same(values: Sequence[T], what: str) -> T:
+def same(values: Sequence[T], what: str) -> T:
     """The one value that all requests of a call must agree on."""
     if any(value != values[0] for value in values):
         raise ProtocolError(f"unexpected answer: {what} changed between the requests of one call")
@@ -43,8 +43,8 @@ def join_predictions(parts: list[Predictions]) -> Predictions:
     items = (item for part in parts for item in part)
     return Predictions(
         items=tuple(replace(item, index=index) for index, item in enumerate(items)),
-        usage=_usage(parts),
-        encoder=_same([part.encoder for part in parts], "the encoder"),
+        usage=usage_of(parts),
+        encoder=same([part.encoder for part in parts], "the encoder"),
         skipped=tuple(dict.fromkeys(item for part in parts for item in part.skipped)),
     )
 
@@ -53,23 +53,23 @@ def join_codes(parts: list[Codes]) -> Codes:
     """One sequence of codes that compare."""
     return Codes(
         items=tuple(item for part in parts for item in part),
-        usage=_usage(parts),
-        bits=_same([part.bits for part in parts], "the number of bits"),
-        encoder=_same([part.encoder for part in parts], "the encoder"),
+        usage=usage_of(parts),
+        bits=same([part.bits for part in parts], "the number of bits"),
+        encoder=same([part.encoder for part in parts], "the encoder"),
     )
 
 
 def join_embeddings(parts: list[Embeddings]) -> Embeddings:
     """One sequence of vectors that compare."""
-    _same([len(part[0]) for part in parts], "the width")
+    same([len(part[0]) for part in parts], "the width")
     return Embeddings(
         items=tuple(item for part in parts for item in part),
-        usage=_usage(parts),
-        model=_same([part.model for part in parts], "the model"),
+        usage=usage_of(parts),
+        model=same([part.model for part in parts], "the model"),
     )
 
 
-def _plan(
+def plan_parts(
     path: str,
     texts: list[str],
     max_batch: int,
@@ -113,7 +113,7 @@ def predict(
     }
     if keys is None:
         body["truncate"] = truncate
-    return _plan(
+    return plan_parts(
         "/v1/predict",
         texts,
         max_batch,
@@ -128,14 +128,16 @@ def predict(
 def encode(inputs: str | Sequence[str], max_batch: int) -> Plan[Codes]:
     """The requests of `encode`."""
     texts = check_inputs(inputs)
-    return _plan("/v1/encode", texts, max_batch, _parse.codes, join_codes, {}, "inputs", "inputs")
+    return plan_parts(
+        "/v1/encode", texts, max_batch, _parse.codes, join_codes, {}, "inputs", "inputs"
+    )
 
 
 def embed(inputs: str | Sequence[str], precision: Precision, max_batch: int) -> Plan[Embeddings]:
     """The requests of `embed`, in OpenAI's form."""
     if precision not in ("code", "full"):
         raise ValueError(f"precision must be 'code' or 'full', not {precision!r}")
-    return _plan(
+    return plan_parts(
         "/v1/embeddings",
         check_inputs(inputs),
         max_batch,

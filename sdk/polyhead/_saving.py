@@ -1,4 +1,4 @@
-"""An answer of many lines, written to a file as it comes; its last line says how it ended."""
+"""A large answer, written to a file as it comes; its end says whether it is whole."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from typing import Self
 
 from ._errors import ProtocolError, Unavailable
 
+PARQUET_END = b"PAR1"
+
 
 class Saving:
-    """Writes beside `path`, and puts the file in its place when it is whole.
-
-    The last line is kept back: it is not a result.
-    """
+    """Writes beside `path`, and puts the file in its place when it is whole."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Nothing is written yet."""
         self._path = Path(path)
         self._partial = self._path.with_name(self._path.name + ".part")
-        self._held = b""
 
     def __enter__(self) -> Self:
         """Open the file."""
@@ -42,6 +40,20 @@ class Saving:
         else:
             with suppress(OSError):
                 self._partial.unlink()
+
+    def write(self, chunk: bytes) -> None:
+        """Some bytes of the answer."""
+        self._file.write(chunk)
+
+    def last(self) -> object:
+        """What the end of the answer says of it."""
+        return None
+
+
+class SavingLines(Saving):
+    """An answer of lines. The last one is kept back: it is not a result."""
+
+    _held = b""
 
     def write(self, chunk: bytes) -> None:
         """Some bytes of the answer."""
@@ -66,3 +78,24 @@ class Saving:
         if isinstance(error, dict):
             raise Unavailable(503, str(error.get("message")), code=str(error.get("code")))
         return value
+
+
+class SavingTable(Saving):
+    """An answer that is a Parquet file: it is whole if its footer is there."""
+
+    _tail = b""
+
+    def write(self, chunk: bytes) -> None:
+        """Some bytes of the answer."""
+        super().write(chunk)
+        self._tail = (self._tail + chunk)[-len(PARQUET_END) :]
+
+    def last(self) -> object:
+        """The last bytes.
+
+        Raises:
+            Unavailable: The service could not go on.
+        """
+        if self._tail != PARQUET_END:
+            raise Unavailable(503, "the answer is cut off", code="cache_unavailable")
+        return self._tail

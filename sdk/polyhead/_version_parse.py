@@ -69,6 +69,12 @@ def backfill(value: object) -> Backfill:
     )
 
 
+def backfill_table(value: object) -> Backfill:
+    """The end of a backfill in Parquet: that it is there is all that it says."""
+    content(value)
+    return Backfill()
+
+
 def _outdated(value: object, where: str) -> OutdatedHead:
     fields = Fields(value, where)
     return OutdatedHead(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Mapping, Sequence
 
 from . import _task_parse, _version_parse
@@ -96,15 +97,22 @@ def end_shadow(name: str) -> Call[None]:
 
 
 def backfill(
-    name: str, version: int | None, tasks: Sequence[str] | None, scores: bool
+    name: str,
+    version: int | None,
+    tasks: Sequence[str] | None,
+    scores: bool,
+    path: str | os.PathLike[str],
 ) -> Call[Backfill]:
-    """`POST /v1/tasks/{task}/backfill`; `read` gets the last line of the answer."""
+    """`POST /v1/tasks/{task}/backfill`; `read` gets the end of the answer."""
+    is_table = os.fspath(path).lower().endswith(".parquet")
     body = {
         "version": None if version is None else operator.index(version),
         "tasks": None if tasks is None else check_list(tasks, "tasks"),
         "scores": scores,
+        **({"format": "parquet"} if is_table else {}),
     }
-    return Call("POST", task_path(name, "backfill"), _version_parse.backfill, json=body)
+    read = _version_parse.backfill_table if is_table else _version_parse.backfill
+    return Call("POST", task_path(name, "backfill"), read, json=body, raw=is_table)
 
 
 def outdated() -> Call[list[OutdatedHead]]:

@@ -69,14 +69,16 @@ class Backfill:
     """What a backfill did.
 
     Attributes:
-        texts: Lines written, one a stored code; a key may come twice.
-        encoder: Fingerprint of the encoder whose codes they are.
+        texts: Lines written, one a stored code; a key may come twice. None of a Parquet file,
+            whose own footer says it.
+        encoder: Fingerprint of the encoder whose codes they are; of a Parquet file None: it is in
+            the metadata of its schema.
         encoded: Encoder passes made: none.
         seconds: How long the service took.
     """
 
-    texts: int
-    encoder: str
+    texts: int | None = None
+    encoder: str | None = None
     encoded: int = 0
     seconds: float | None = None
 

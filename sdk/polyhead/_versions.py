@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from . import _version_requests
+from . import _similar_requests, _version_requests
 from ._calls import Call
+from ._similar_types import Suspects
 from ._task_types import Comparison, TaskVersion
 from ._version_requests import KEEP, Keep
 from ._version_types import Backfill, OutdatedHead, Shadow
@@ -23,10 +24,10 @@ class Send(Protocol):
 
 
 class Download(Protocol):
-    """Writes the lines of an answer to a file."""
+    """Writes a large answer to a file."""
 
     def __call__(self, call: Call[T], path: str | os.PathLike[str]) -> T:
-        """What the last line says, or a `PolyheadError`."""
+        """What its end says, or a `PolyheadError`."""
 
 
 class TaskVersions:
@@ -175,7 +176,9 @@ class TaskVersions:
     ) -> Backfill:
         """Let a head answer for all stored codes, without an encoder pass, into a file.
 
-        Each line of the file is one code's answer: `{"key": ..., "predictions": {task: ...}}`.
+        Each line of the file is one code's answer: `{"key": ..., "predictions": {task: ...}}`. Of
+        a path that ends in `.parquet` it is a Parquet file with the columns `key`, the task's name,
+        and `_score` after it; the service needs pyarrow for that.
 
         Args:
             name: The task.
@@ -187,11 +190,35 @@ class TaskVersions:
         Raises:
             OSError: The file cannot be written.
             NotFound: There is no such task or version.
-            Conflict: A head reads the codes of another encoder, or no version is active.
+            Conflict: A head reads the codes of another encoder, no version is active, or (code
+                `parquet_unavailable`) the service writes no Parquet.
             Overloaded: Other backfills are under way.
             Unavailable: The server that holds the codes does not answer.
         """
-        return self._download(_version_requests.backfill(name, version, tasks, scores), path)
+        call = _version_requests.backfill(name, version, tasks, scores, path)
+        return self._download(call, path)
+
+    def suspects(
+        self, name: str, version: int, *, limit: int = 100, neighbours: int = 5
+    ) -> Suspects:
+        """Rows that a version was made from whose labels look wrong, the most suspicious first.
+
+        Other rows' labels are asked: those of the nearest rows, and what heads say that were not
+        fitted on the row. Texts are not stored: `row` counts in what the version was trained on.
+
+        Args:
+            name: The task; one with one label a text.
+            version: The version.
+            limit: Rows, at most.
+            neighbours: Shown of each, up to 10.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: It was stored without its rows, or texts of this task may have several labels
+                or a number.
+        """
+        call = _similar_requests.suspects(name, version, limit, neighbours)
+        return self._send(call)
 
     def outdated(self) -> list[OutdatedHead]:
         """Active heads that must be trained anew, because the encoder is another one now."""

@@ -174,6 +174,10 @@ class FakeService:
                 return 200, shadow(name, body.get("version", 2))
             case "DELETE", ["tasks", name, "shadow"]:
                 return 200, {"object": "task.shadow.ended", "task": name}
+            case "POST", ["similar"]:
+                return 200, self.similar(body)
+            case "GET", ["tasks", name, "versions", number, "suspects"]:
+                return 200, {"task": name, "version": int(number), "rows": 0, "data": []}
             case "GET", ["retraining"]:
                 head = {"task": "topic", "version": 3, "kind": "single_label", "encoder": "eeee"}
                 head |= {"ready_made": False, "options": {"head": "auto"}}
@@ -189,6 +193,18 @@ class FakeService:
         tokens = sum(len(text.split()) for text in texts)
         counts = {"inputs": len(texts), "cached": cached, "encoded": len(texts) - cached}
         return {"prompt_tokens": tokens, "total_tokens": tokens, **counts}
+
+    def similar(self, body):
+        near = {"distance": 3, "share": 0.01, "key": "k"}
+        if "task" in body:
+            near = {**near, "key": None, "version": 1, "part": "examples", "row": 0, "label": "a"}
+        data = [
+            {"index": index, "key": text, "neighbours": [near]}
+            for index, text in enumerate(body["inputs"])
+        ]
+        searched = {"codes": 1, "complete": True, "age_s": None}
+        answer = {"encoder": self.encoder, "bits": 1536, "data": data, "searched": searched}
+        return answer | {"usage": self.usage(body["inputs"])}
 
     def predict(self, body):
         names = body["tasks"] or list(self.tasks)

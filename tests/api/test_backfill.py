@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from tests.api.test_tasks import name, rows, task, train
 from tests.conftest import ServiceProcess
 
 __all__ = ["task"]  # a fixture
+PARQUET = "application/vnd.apache.parquet"
 
 
 def backfill(service: ServiceProcess, task: str, **body: Any) -> tuple[list[Any], Any]:
@@ -47,6 +51,30 @@ def test_a_new_head_answers_for_what_is_stored(service: ServiceProcess, task: st
         assert row["predictions"] == found[row["key"]]
 
 
+def test_the_same_as_parquet(service: ServiceProcess, task: str) -> None:
+    train(service, task, examples=rows(60, seed=206))
+    lines, _ = backfill(service, task, tasks=["sentiment"])
+    url = f"/v1/tasks/{task}/backfill"
+    ways: list[dict[str, Any]] = [
+        {"json": {"tasks": ["sentiment"], "format": "parquet"}},
+        {"json": {"tasks": ["sentiment"]}, "headers": {"accept": PARQUET}},
+    ]
+    for way in ways:
+        response = service.http.post(url, **way)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == PARQUET
+        table = pq.read_table(io.BytesIO(response.content)).to_pylist()
+        found = {row["key"]: row for row in table}
+        assert set(found) == {line["key"] for line in lines}
+        for line in lines:
+            for asked in (task, "sentiment"):
+                answer = line["predictions"][asked]
+                row = found[line["key"]]
+                assert (row[asked], row[f"{asked}_score"]) == (answer["label"], answer["score"])
+    lines_again = service.http.post(url, json={"format": "ndjson"}, headers={"accept": PARQUET})
+    assert lines_again.headers["content-type"] == "application/x-ndjson"
+
+
 def test_a_version_is_tried_before_it_is_promoted(service: ServiceProcess, task: str) -> None:
     examples = rows(40, seed=204)
     train(service, task, examples=examples)
@@ -82,6 +110,8 @@ def test_what_cannot_be_done_is_refused_before_the_first_line(
     assert post(422, version=0)["param"] == "version"
     assert post(422, task="sentiment", tasks=["sentiment"] * 1_000)["param"] == "tasks"
     assert post(422, limit=3)["param"] == "limit"
+    assert post(422, task="sentiment", format="csv")["param"] == "format"
+    assert post(404, version=1, format="parquet")["code"] == "version_not_found"
 
 
 def test_a_reader_that_leaves_frees_its_place(service: ServiceProcess) -> None:

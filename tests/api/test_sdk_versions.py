@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from polyhead import AsyncClient, BadRequest, Client, Conflict, NotFound
 
@@ -89,9 +90,14 @@ def test_a_backfill_becomes_a_file(client: Client, task: str, tmp_path: Path) ->
     for result in asked:
         assert found[result.key][task]["label"] == result[task].label
         assert found[result.key]["sentiment"]["label"]
+    table = tmp_path / "answers.parquet"
+    assert client.tasks.backfill(task, table, tasks=["sentiment"]).encoded == 0
+    keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
+    assert set(pq.read_table(table)["key"].to_pylist()) == set(keys)
     with pytest.raises(NotFound):
         client.tasks.backfill(task, tmp_path / "none.jsonl", version=9)
-    assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["answers.jsonl", "answers.parquet"]
 
 
 async def test_the_async_client_does_the_same(

@@ -30,6 +30,8 @@ EXPECTED = {
     ("post", "/v1/tasks/{task}/versions/import"),
     ("post", "/v1/tasks/{task}/versions/{version}/evaluate"),
     ("post", "/v1/tasks/{task}/backfill"),
+    ("post", "/v1/similar"),
+    ("get", "/v1/tasks/{task}/versions/{version}/suspects"),
     ("put", "/v1/tasks/{task}/shadow"),
     ("get", "/v1/tasks/{task}/shadow"),
     ("delete", "/v1/tasks/{task}/shadow"),

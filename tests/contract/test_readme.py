@@ -22,6 +22,7 @@ PAGES = [
     "docs/tutorials/few-examples.md",
     "docs/tutorials/several-labels.md",
     "docs/tutorials/versions.md",
+    "docs/tutorials/similar.md",
     "docs/tutorials/command-line.md",
     "docs/tutorials/other-clients.md",
 ]
@@ -49,6 +50,7 @@ def environment(home: Path, service: ServiceProcess) -> dict[str, str]:
 
 # What pages need beyond the service's own packages.
 NEEDS = {
+    "docs/tutorials/similar.md": ("typer",),
     "docs/tutorials/command-line.md": ("typer", "pyarrow"),
     "docs/tutorials/other-clients.md": ("openai", "langchain_openai", "cohere", "pandas", "polars"),
 }

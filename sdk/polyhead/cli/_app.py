@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import _ask, _bulk, _head, _service, _versions
+from . import _ask, _bulk, _head, _service, _similar, _versions
 
 app = typer.Typer(
     name="polyhead",
@@ -43,6 +43,7 @@ def options(
 
 app.command()(_ask.predict)
 app.command()(_ask.encode)
+app.command()(_similar.similar)
 app.command()(_bulk.bulk)
 app.command()(_head.train)
 app.command()(_head.retrain)
@@ -51,6 +52,7 @@ app.command()(_versions.versions)
 app.command()(_versions.promote)
 app.command()(_versions.rollback)
 app.command()(_versions.backfill)
+app.command()(_similar.suspects)
 app.command()(_service.stats)
 app.command()(_service.login)
 app.command()(_service.logout)

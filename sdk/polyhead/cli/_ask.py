@@ -49,7 +49,7 @@ def predict(
             return answers
 
         told: set[str] = set()
-        return _each(
+        return answer_all(
             ask,
             batches(texts, json_field),
             printer,
@@ -89,7 +89,7 @@ def encode(
         }
 
     with connect(context) as client:
-        return _each(
+        return answer_all(
             client.encode,
             batches(texts, json_field),
             Printer(style),
@@ -99,7 +99,7 @@ def encode(
         )
 
 
-def _each(
+def answer_all(
     ask: Callable[[list[str]], Sequence[R]],
     found: Iterable[list[object]],
     printer: Printer,

@@ -95,7 +95,7 @@ def _say(printer: Printer, now: TaskVersion, before: int | None) -> None:
 def backfill(
     context: typer.Context,
     task: TaskName,
-    out: Annotated[Path, typer.Argument(help="File for the answers, as lines of JSON.")],
+    out: Annotated[Path, typer.Argument(help="File for the answers: lines of JSON, or .parquet.")],
     version: Annotated[
         int | None, typer.Option(min=1, help="Of the task; else the active one.")
     ] = None,
@@ -113,5 +113,9 @@ def backfill(
         )
     Printer(style).facts(
         {"task": task, "out": str(out), **{name: getattr(done, name) for name in done.__slots__}},
-        [("texts", done.texts), ("encoder passes", done.encoded), ("written to", out)],
+        [
+            ("texts", "-" if done.texts is None else done.texts),
+            ("encoder passes", done.encoded),
+            ("written to", out),
+        ],
     )
