@@ -23,6 +23,7 @@ from app.middleware import Bounds, Envelope
 from app.routes import (
     backfill,
     cohere,
+    drift,
     embeddings,
     encode,
     internal,
@@ -51,6 +52,7 @@ API_ROUTERS = (
     tasks.router,
     versions.router,
     shadow.router,
+    drift.router,
     backfill.router,
     retraining.router,
     jobs.router,

@@ -31,6 +31,7 @@ from app.metrics import Metrics
 from app.settings import Settings, parse_keys
 from app.tasks.backfill import Backfills
 from app.tasks.curves import LearningCurves
+from app.tasks.drift import DriftWatch
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
@@ -112,7 +113,10 @@ async def _api_parts(
         max_examples=settings.max_examples,
     )
     shadows = ShadowTraffic(metrics)
-    predictions = PredictionService(registry, lookup, encoder, metrics, shadows, settings.max_tasks)
+    drift = DriftWatch(registry, metrics)
+    predictions = PredictionService(
+        registry, lookup, encoder, metrics, shadows, drift, settings.max_tasks
+    )
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -128,6 +132,7 @@ async def _api_parts(
             jobs=jobs,
             trainer=trainer,
             shadows=shadows,
+            drift=drift,
             backfills=Backfills(cache, registry, predictions),
             curves=LearningCurves(registry, trainer),
         )
