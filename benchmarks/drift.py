@@ -58,7 +58,7 @@ def read_codes(arguments: argparse.Namespace) -> dict[str, Codes]:
         codes = {}
         for task in TASKS:
             for split in ("train", "test"):
-                rows = drawn(arguments.data, task, split, ROWS)  # type: ignore[arg-type]
+                rows = drawn(arguments.data, task, split, ROWS)
                 codes[f"{task}.{split}"] = encode_texts(encoder, rows.texts)
         if arguments.codes:
             np.savez(arguments.codes, **codes)

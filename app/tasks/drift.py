@@ -40,7 +40,8 @@ class _Bucket:
     """How many more texts asked of one set of tasks are kept now."""
 
     tokens: float
-    at: float
+    at: float  # when they were counted
+    closed_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -90,14 +91,13 @@ class DriftWatch:
         bucket = self._buckets.get(plan.names)
         if bucket is None:
             bucket = self._open(plan.names, now)
-        tokens = min(WINDOW, bucket.tokens + (now - bucket.at) * self._per_second)
-        bucket.at = now
-        if tokens < 1:
-            bucket.tokens = tokens
+        elif now < bucket.closed_until:  # nearly always, where there is much traffic
             return
+        tokens = min(WINDOW, bucket.tokens + (now - bucket.at) * self._per_second)
         kept = _spread(codes, int(tokens))
-        bucket.tokens = tokens - len(kept)
-        for name in plan.names:
+        bucket.at, bucket.tokens = now, tokens - len(kept)
+        bucket.closed_until = now + max(0.0, 1 - bucket.tokens) / self._per_second
+        for name in plan.names if kept else ():
             self._window(name, encoder).codes.extend(kept)
 
     async def report(self, state: TaskState) -> TaskDrift:

@@ -3,6 +3,7 @@
 from ._async_client import AsyncClient
 from ._async_resources import AsyncJobs, AsyncTasks
 from ._client import Client
+from ._drift_types import AnswerDrift, Drift, LabelShare
 from ._errors import (
     APIError,
     AuthenticationError,
@@ -69,6 +70,7 @@ from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExampl
 __all__ = [
     "APIError",
     "Answer",
+    "AnswerDrift",
     "AsyncClient",
     "AsyncJobs",
     "AsyncTasks",
@@ -87,6 +89,7 @@ __all__ = [
     "Conflict",
     "Confusion",
     "Coverage",
+    "Drift",
     "Embeddings",
     "Example",
     "Examples",
@@ -99,6 +102,7 @@ __all__ = [
     "Jobs",
     "Kind",
     "LabelReport",
+    "LabelShare",
     "McNemar",
     "Model",
     "NotFound",
