@@ -19,6 +19,7 @@ from app.metrics import Metrics
 from app.settings import Settings
 from app.tasks.backfill import Backfills
 from app.tasks.curves import LearningCurves
+from app.tasks.drift import DriftWatch
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Lookup
 from app.tasks.registry import Registry
@@ -66,6 +67,7 @@ class ApiServices(EncoderServices):
     jobs: JobStore
     trainer: Trainer
     shadows: ShadowTraffic
+    drift: DriftWatch
     backfills: Backfills
     curves: LearningCurves
     similar: SimilarTexts

@@ -24,6 +24,7 @@ from app.middleware import Bounds, Envelope
 from app.routes import (
     backfill,
     cohere,
+    drift,
     embeddings,
     encode,
     internal,
@@ -53,6 +54,7 @@ API_ROUTERS = (
     tasks.router,
     versions.router,
     shadow.router,
+    drift.router,
     backfill.router,
     similar.router,
     retraining.router,

@@ -94,6 +94,16 @@ class Metrics:
             "Of those the ones that the shadow answers differently.",
             ["task"],
         )
+        self.task_drift = self._gauge(
+            "polyhead_task_drift",
+            "Distance of this process's texts from the training rows; above 1 it is not chance.",
+            ["task"],
+        )
+        self.task_drift_distance = self._gauge(
+            "polyhead_task_drift_distance",
+            "The same in standard deviations of the training rows, less the noise.",
+            ["task"],
+        )
         self.errors = self._counter("polyhead_errors", "Error answers by code.", ["reason"])
         self.unread = self._tally(
             "polyhead_refused_unread", "Requests refused unread because the event loop was late."
@@ -160,8 +170,8 @@ class Metrics:
     def _tally(self, name: str, text: str) -> Tally:
         return self.tally(self._counter(name, text))
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
+        return Gauge(name, text, labels or [], registry=self.registry)
 
     def _histogram(
         self,

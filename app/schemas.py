@@ -479,6 +479,49 @@ class ShadowEnded(BaseModel):
     ended: Literal[True] = True
 
 
+class LabelShare(BaseModel):
+    label: str
+    trained: float = Field(description="Its share of the head's answers to the training rows.")
+    live: float
+
+
+class AnswerDrift(BaseModel):
+    share: float = Field(
+        description="Of the answers that would have to be others for the labels to be given as "
+        "often as to the training rows."
+    )
+    by_chance: float = Field(description="What that share is expected to be without any drift.")
+    labels: list[LabelShare] = Field(description="The 10 whose share differs most.")
+
+
+class TaskDrift(BaseModel):
+    object: Literal["task.drift"] = "task.drift"
+    task: str
+    version: int | None = Field(description="The active one, whose training rows are compared.")
+    drift: float | None = Field(
+        description="1: as far from the training rows as 99 of 100 fresh samples of them stay. "
+        "null: not known, `reason` says why."
+    )
+    distance: float | None = Field(
+        description="How far, in standard deviations of the training rows' bits and less the "
+        "noise. Unlike drift it does not grow with the number of texts."
+    )
+    shifted: bool | None = Field(description="Whether drift is over 1.")
+    texts: int = Field(
+        description="Different texts compared: of the newest 1024 that this process was asked, or "
+        "some of them where more than 8 a second come."
+    )
+    training_rows: int | None
+    since: float | None = Field(description="When this process began to keep codes of the task.")
+    reason: str | None
+    answers: AnswerDrift | None = Field(description="Of single label tasks.")
+
+
+class DriftList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[TaskDrift]
+
+
 class ErrorBody(BaseModel):
     message: str
     type: str

@@ -32,6 +32,7 @@ from app.settings import Settings, parse_keys
 from app.tasks.backfill import Backfills
 from app.tasks.code_index import CodeIndex
 from app.tasks.curves import LearningCurves
+from app.tasks.drift import DriftWatch
 from app.tasks.jobs import JobStore
 from app.tasks.lookup import Limits, Lookup
 from app.tasks.ready import install_ready_heads
@@ -115,8 +116,11 @@ async def _api_parts(
         max_examples=settings.max_examples,
     )
     shadows = ShadowTraffic(metrics)
-    predictions = PredictionService(registry, lookup, encoder, metrics, shadows, settings.max_tasks)
     index = CodeIndex(cache, settings.similar_max_codes)
+    drift = DriftWatch(registry, metrics)
+    predictions = PredictionService(
+        registry, lookup, encoder, metrics, shadows, drift, settings.max_tasks
+    )
     watcher = asyncio.create_task(_follow(registry, settings.registry_poll_s))
     try:
         yield ApiServices(
@@ -132,6 +136,7 @@ async def _api_parts(
             jobs=jobs,
             trainer=trainer,
             shadows=shadows,
+            drift=drift,
             backfills=Backfills(cache, registry, predictions),
             curves=LearningCurves(registry, trainer),
             similar=SimilarTexts(cache, index, lookup, predictions, registry),

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import __version__
-from app.deps import EncoderParts, Services, requires
+from app.deps import ApiServices, EncoderParts, Services, requires
 from app.errors import EncoderUnavailable
 from app.schemas import Model, ModelList
 from app.stats import process_stats
@@ -76,6 +76,8 @@ async def info(services: EncoderParts) -> dict[str, Any]:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: EncoderParts) -> Response:
     """Prometheus metrics."""
+    if isinstance(services, ApiServices):
+        await services.drift.publish()
     return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -97,6 +99,8 @@ async def models(services: Services) -> ModelList:
 @api_router.get("/v1/stats")
 async def stats(services: Services) -> dict[str, Any]:
     """What this process has done since it started."""
-    return process_stats(
+    figures = process_stats(
         services.metrics, cache_up=services.cache.is_up, tasks=len(services.registry.snapshot.tasks)
     )
+    drift = await services.drift.publish()
+    return figures | {"drift": {name: round(found.score, 4) for name, found in drift.items()}}

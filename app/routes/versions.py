@@ -140,7 +140,8 @@ def _export(registry: Registry, task: str, version: int, with_rows: bool) -> byt
     manifest = registry.version(task, version)
     settings = registry.snapshot.get(task).settings_of(version)
     rows = registry.rows(task, version) if with_rows else None
-    return write_head_file(manifest, registry.head(task, version), settings, rows)
+    reference = registry.reference(task, version)
+    return write_head_file(manifest, registry.head(task, version), settings, rows, reference)
 
 
 def _import(registry: Registry, task: str, data: bytes, activate: bool | None) -> int:
@@ -150,7 +151,9 @@ def _import(registry: Registry, task: str, data: bytes, activate: bool | None) -
     labels = [] if manifest.kind == "regression" else list(manifest.labels)
     registry.create(task, manifest.kind, labels, None)
     extra = manifest.extra | {"imported_at": time.time()}
-    version = registry.add_version(task, replace(manifest, extra=extra), file.head, file.rows)
+    version = registry.add_version(
+        task, replace(manifest, extra=extra), file.head, file.rows, file.reference
+    )
     if settings != VersionSettings():
         settings = measured(manifest, file.head, file.rows, settings)
         registry.configure(task, version, settings)

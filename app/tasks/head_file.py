@@ -2,6 +2,7 @@
 
     __metadata__   {"format": "polyhead.head/1", "manifest": JSON, "settings": JSON}
     weight, bias   (and hidden_weight, hidden_bias), as in a version's folder
+    reference.ones, ...   how often bits are set in those rows, if that is known
     rows.codes, rows.targets, ...   the rows that it was made from, if they were asked for
 
 What is read may come from anybody: it is checked as if to do harm.
@@ -27,24 +28,31 @@ from models.artifact import MAX_MANIFEST_BYTES, ArtifactError
 from models.example_rows import ExampleRows, check_rows_of, rows_as_tensors, rows_of_tensors
 from models.head_artifact import HEAD_FORMAT, HeadManifest
 from models.head_runtime import Head, head_from_tensors
+from models.reference import Reference, reference_as_tensors, reference_of_tensors
 
 ROWS = "rows."
+REFERENCE = "reference."
 _LENGTH = struct.Struct("<Q")
 _FINGERPRINT = re.compile(r"^[0-9a-f]{8,64}$")
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFile:
-    """What such a file holds; `rows` None where it came without."""
+    """What such a file holds; `rows` and `reference` None where it came without."""
 
     manifest: HeadManifest
     head: Head
     settings: SettingsRequest
     rows: ExampleRows | None
+    reference: Reference | None
 
 
 def write_head_file(
-    manifest: HeadManifest, head: Head, settings: VersionSettings, rows: ExampleRows | None
+    manifest: HeadManifest,
+    head: Head,
+    settings: VersionSettings,
+    rows: ExampleRows | None,
+    reference: Reference | None = None,
 ) -> bytes:
     """The file of a version."""
     chosen = settings.model_dump(include={"min_confidence", "thresholds"})
@@ -53,6 +61,9 @@ def write_head_file(
     }
     if rows is not None:
         tensors |= {ROWS + name: value for name, value in rows_as_tensors(rows).items()}
+    if reference is not None:
+        stored = reference_as_tensors(reference)
+        tensors |= {REFERENCE + name: value for name, value in stored.items()}
     metadata = {
         "format": HEAD_FORMAT,
         "manifest": json.dumps(manifest.to_json(), ensure_ascii=False, allow_nan=False),
@@ -83,18 +94,28 @@ def _read(data: bytes) -> HeadFile:
         raise ArtifactError("its tensors or settings cannot be read") from error
     manifest = HeadManifest.from_json(_json(metadata["manifest"]))
     _check(manifest)
-    weights = {name: value for name, value in tensors.items() if not name.startswith(ROWS)}
-    head = head_from_tensors(weights, manifest.bits, len(manifest.labels))
-    stored = {
-        name.removeprefix(ROWS): value for name, value in tensors.items() if name.startswith(ROWS)
+    weights = {
+        name: value for name, value in tensors.items() if not name.startswith((ROWS, REFERENCE))
     }
+    head = head_from_tensors(weights, manifest.bits, len(manifest.labels))
     rows = None
-    if stored:
+    if stored := _under(tensors, ROWS):
         rows = rows_of_tensors(stored, manifest.bits)
         check_rows_of(rows, manifest.kind, len(manifest.labels))
         # Numbers of the versions that they came with mean others here.
         rows = replace(rows, version=np.zeros(len(rows), dtype=np.int32))
-    return HeadFile(manifest, head, settings, rows)
+    reference = None
+    if stored := _under(tensors, REFERENCE):
+        reference = reference_of_tensors(stored, manifest.bits, len(manifest.labels))
+    return HeadFile(manifest, head, settings, rows, reference)
+
+
+def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _metadata(data: bytes) -> dict[str, str]:

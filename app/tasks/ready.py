@@ -16,6 +16,7 @@ from app.files import replace_file
 from app.tasks.registry import Registry
 from models.artifact import MANIFEST, ArtifactError, digest_file, digest_json
 from models.head_artifact import WEIGHTS, load_head
+from models.reference import load_reference
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,14 @@ def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
             continue
         try:
             manifest, head = load_head(folder)
+            reference = load_reference(folder, manifest.bits, len(manifest.labels))
             use = str((manifest.card or {}).get("use") or "") or None
             registry.create(name, manifest.kind, list(manifest.labels), use, ready_made=True)
         except (ArtifactError, ApiError) as error:
             logger.error("shipped head %s cannot be installed: %s", name, error)
             continue
         mine = known is not None and known.active is not None and _is_users(registry, name)
-        version = registry.add_version(name, manifest, head)
+        version = registry.add_version(name, manifest, head, reference=reference)
         if not mine:
             registry.activate(name, version)
         installed[name] = digest

@@ -29,6 +29,7 @@ from models.artifact import ArtifactError, sync_folder
 from models.example_rows import ExampleRows, load_rows, save_rows
 from models.head_artifact import HeadManifest, load_head, save_head
 from models.head_runtime import Head, TaskKind
+from models.reference import Reference, load_reference, save_reference
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +122,16 @@ class Registry:
         self.refresh()
 
     def add_version(
-        self, name: str, manifest: HeadManifest, head: Head, rows: ExampleRows | None = None
+        self,
+        name: str,
+        manifest: HeadManifest,
+        head: Head,
+        rows: ExampleRows | None = None,
+        reference: Reference | None = None,
     ) -> int:
-        """Store a new version durably, with the rows it was made from, and return its number.
+        """Store a new version durably and return its number.
+
+        With it the rows it was made from, and what live traffic is compared with.
 
         Raises:
             NotFound: the task is gone.
@@ -136,6 +144,8 @@ class Registry:
         try:
             if rows is not None:
                 save_rows(temporary, rows)
+            if reference is not None:
+                save_reference(temporary, reference)
             save_head(temporary, manifest, head)
             number = files.next_number()
             while files.grave(number).exists() or not _rename_into(
@@ -248,6 +258,20 @@ class Registry:
         except ArtifactError as error:
             raise Conflict(f"the rows of version {version} cannot be read: {error}") from error
         return None if rows is None else rows.known_as(version)
+
+    def reference(self, name: str, version: int) -> Reference | None:
+        """What live traffic is compared with; None for a version that was stored without.
+
+        Raises:
+            NotFound: no such task or version.
+            Conflict: the file is damaged.
+        """
+        manifest = self.version(name, version)
+        folder = self._files(name).version(version)
+        try:
+            return load_reference(folder, manifest.bits, len(manifest.labels))
+        except ArtifactError as error:
+            raise Conflict(f"version {version} cannot be compared: {error}") from error
 
     def configure(self, name: str, version: int, settings: VersionSettings) -> None:
         """Change how a version answers, from now on and in every process.

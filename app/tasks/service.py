@@ -12,6 +12,7 @@ from app.encoding.protocol import TextEncoder
 from app.errors import BadRequest, InvalidField
 from app.metrics import Metrics
 from app.schemas import PredictRequest
+from app.tasks.drift import DriftWatch
 from app.tasks.head_queue import HeadQueue
 from app.tasks.lookup import Lookup
 from app.tasks.plans import Plan, plan_for
@@ -31,6 +32,7 @@ class PredictionService:
     encoder: TextEncoder
     metrics: Metrics
     shadows: ShadowTraffic
+    drift: DriftWatch
     max_tasks: int
     # Texts answered by each set of tasks, not yet in the metric: one dict entry a request, where
     # a counter a task would cost more than the heads do.
@@ -58,6 +60,7 @@ class PredictionService:
         codes = [stored.code for stored in looked.codes]
         predictions = await self._heads.predict(plan, codes, request.scores)
         self.count(plan, len(looked.codes), looked.encoded)
+        self.drift.note(plan, looked.info.fingerprint, codes)
         if plan.shadows:
             # Of plans with shadows answers are dicts.
             answers = cast(Sequence[dict[str, Any]], predictions)

@@ -4,6 +4,7 @@ NAME/task.json                      kind, labels, description
 NAME/versions/000001/manifest.json  one immutable folder a head version
 NAME/versions/000001/weights.safetensors
 NAME/versions/000001/examples.safetensors  codes and labels that it was made from
+NAME/versions/000001/reference.safetensors  how often their bits are set
 NAME/versions/000002.deleted        a number that is not given again
 NAME/active.json                    the pointer: {"version": 1}
 NAME/shadow.json                    another: the version that answers beside it, unseen

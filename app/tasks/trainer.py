@@ -348,7 +348,9 @@ class Trainer:
             report=result.report,
             thresholds=result.thresholds,
         )
-        version = self._registry.add_version(order.task, manifest, result.head, result.rows)
+        version = self._registry.add_version(
+            order.task, manifest, result.head, result.rows, result.reference
+        )
         activate = order.options.activate
         if activate is None:
             activate = self._registry.snapshot.get(order.task).active is None

@@ -21,6 +21,7 @@ from models.head_runtime import (
     HeadStack,
     TaskKind,
 )
+from models.reference import Reference, answer_counts, make_reference
 
 PR_SET_PDEATHSIG = 1
 
@@ -74,6 +75,7 @@ class TrainingResult:
         thresholds: multi label: what each label's probability must be above.
         report: JSON-ready.
         rows: all rows, each with its side.
+        reference: what live traffic is compared with; None where there are too few rows.
     """
 
     head: Head
@@ -81,6 +83,7 @@ class TrainingResult:
     thresholds: tuple[float, ...] | None
     report: dict[str, Any]
     rows: ExampleRows
+    reference: Reference | None
 
 
 def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingResult:
@@ -154,7 +157,13 @@ def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingRe
         "fit_seconds": time.perf_counter() - started,
     }
     report["warnings"] = notes + _score_warnings(report, len(train)) + trained.warnings
-    return TrainingResult(trained.head, trained.kind, trained.thresholds, report, rows)
+    reference = _reference(train, trained.head, data)
+    return TrainingResult(trained.head, trained.kind, trained.thresholds, report, rows, reference)
+
+
+def _reference(train: ExampleRows, head: Head, data: TrainingData) -> Reference | None:
+    different = train.codes[np.unique(train.codes, axis=0, return_index=True)[1]]
+    return make_reference(different, answer_counts(head, data.kind, len(data.labels), different))
 
 
 def gather_rows(data: TrainingData) -> tuple[ExampleRows, int]:

@@ -27,6 +27,7 @@ from models.identity import digest_thresholds, fingerprint_of
 from models.loading import load_profile, offers_of
 from models.packing import buckets_up_to
 from models.profiles import Profile, choose_profile, runnable_profiles, this_machine
+from models.reference import save_reference
 from models.source import Source, backbone_digest, open_source, thresholds_in
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
@@ -141,6 +142,8 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_head(folder, head_manifest, head, half=True)
+    if trained.reference is not None:
+        save_reference(folder, trained.reference)
     size = (folder / WEIGHTS).stat().st_size
     (folder / "CARD.md").write_text(card_text(task.name, head_manifest, size))
     return {encoder.info.profile: round(r["accuracy"], 4) for encoder, r in reports.items()}

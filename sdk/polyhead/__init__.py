@@ -3,6 +3,7 @@
 from ._async_client import AsyncClient
 from ._async_resources import AsyncJobs, AsyncTasks
 from ._client import Client
+from ._drift_types import AnswerDrift, Drift, LabelShare
 from ._errors import (
     APIError,
     AuthenticationError,
@@ -78,6 +79,7 @@ from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExampl
 __all__ = [
     "APIError",
     "Answer",
+    "AnswerDrift",
     "AsyncClient",
     "AsyncJobs",
     "AsyncTasks",
@@ -96,6 +98,7 @@ __all__ = [
     "Conflict",
     "Confusion",
     "Coverage",
+    "Drift",
     "Embeddings",
     "Example",
     "Examples",
@@ -108,6 +111,7 @@ __all__ = [
     "Jobs",
     "Kind",
     "LabelReport",
+    "LabelShare",
     "McNemar",
     "Model",
     "Neighbour",

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from . import _similar_requests, _version_requests
 from ._calls import Call
+from ._drift_types import Drift
 from ._similar_types import Suspects
 from ._task_types import Comparison, TaskVersion
 from ._version_requests import KEEP, Keep
@@ -164,6 +165,24 @@ class AsyncTaskVersions:
             NotFound: There is no such task, or it has no shadow.
         """
         await self._send(_version_requests.end_shadow(name))
+
+    async def drift(self, name: str) -> Drift:
+        """How far the texts asked of a task are from its training rows.
+
+        Args:
+            name: The task.
+
+        Returns:
+            What the process that answers this call saw.
+
+        Raises:
+            NotFound: There is no such task.
+        """
+        return await self._send(_version_requests.get_drift(name))
+
+    async def drifts(self) -> list[Drift]:
+        """The same of every task."""
+        return await self._send(_version_requests.list_drift())
 
     async def backfill(
         self,

@@ -1,7 +1,8 @@
-"""Decoded JSON to shadows, backfills and outdated heads. Pure."""
+"""Decoded JSON to shadows, drift, backfills and outdated heads. Pure."""
 
 from __future__ import annotations
 
+from ._drift_types import AnswerDrift, Drift, LabelShare
 from ._errors import ProtocolError
 from ._read import Fields, as_bool, as_float, as_int, as_map, as_text, list_of
 from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExample, ShadowPair
@@ -54,6 +55,50 @@ def shadow(value: object) -> Shadow:
         pairs=fields.maybe("pairs", list_of(_pair)) or (),
         examples=fields.maybe("examples", list_of(_example)) or (),
     )
+
+
+def _label_share(value: object, where: str) -> LabelShare:
+    fields = Fields(value, where)
+    return LabelShare(
+        label=fields.need("label", as_text),
+        trained=fields.need("trained", as_float),
+        live=fields.need("live", as_float),
+    )
+
+
+def _answer_drift(value: object, where: str) -> AnswerDrift:
+    fields = Fields(value, where)
+    return AnswerDrift(
+        share=fields.need("share", as_float),
+        by_chance=fields.need("by_chance", as_float),
+        labels=fields.maybe("labels", list_of(_label_share)) or (),
+    )
+
+
+def _drift(value: object, where: str) -> Drift:
+    fields = Fields(value, where)
+    return Drift(
+        task=fields.need("task", as_text),
+        texts=fields.need("texts", as_int),
+        version=fields.maybe("version", as_int),
+        drift=fields.maybe("drift", as_float),
+        distance=fields.maybe("distance", as_float),
+        shifted=fields.maybe("shifted", as_bool),
+        training_rows=fields.maybe("training_rows", as_int),
+        since=fields.maybe("since", as_float),
+        reason=fields.maybe("reason", as_text),
+        answers=fields.maybe("answers", _answer_drift),
+    )
+
+
+def drift(value: object) -> Drift:
+    """The answer of `GET /v1/tasks/{task}/drift`."""
+    return _drift(value, "answer")
+
+
+def drifts(value: object) -> list[Drift]:
+    """The answer of `GET /v1/drift`."""
+    return list(Fields(value, "answer").need("data", list_of(_drift)))
 
 
 def backfill(value: object) -> Backfill:

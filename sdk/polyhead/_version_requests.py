@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from . import _task_parse, _version_parse
 from ._calls import Call
+from ._drift_types import Drift
 from ._inputs import check_list
 from ._task_requests import task_path
 from ._task_types import Comparison, TaskVersion
@@ -94,6 +95,16 @@ def get_shadow(name: str) -> Call[Shadow]:
 def end_shadow(name: str) -> Call[None]:
     """`DELETE /v1/tasks/{task}/shadow`."""
     return Call("DELETE", task_path(name, "shadow"), _task_parse.deleted, retry="unsent")
+
+
+def get_drift(name: str) -> Call[Drift]:
+    """`GET /v1/tasks/{task}/drift`."""
+    return Call("GET", task_path(name, "drift"), _version_parse.drift)
+
+
+def list_drift() -> Call[list[Drift]]:
+    """`GET /v1/drift`."""
+    return Call("GET", "/v1/drift", _version_parse.drifts)
 
 
 def backfill(

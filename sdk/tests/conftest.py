@@ -170,6 +170,8 @@ class FakeService:
             case "POST", ["tasks", name, "versions", "import"]:
                 assert request.headers["content-type"] == "application/octet-stream"
                 return 201, self._version(name, int(request.content))
+            case "GET", ["tasks", name, "drift"]:
+                return 200, drift(name)
             case "PUT" | "GET", ["tasks", name, "shadow"]:
                 return 200, shadow(name, body.get("version", 2))
             case "DELETE", ["tasks", name, "shadow"]:
@@ -178,6 +180,8 @@ class FakeService:
                 return 200, self.similar(body)
             case "GET", ["tasks", name, "versions", number, "suspects"]:
                 return 200, {"task": name, "version": int(number), "rows": 0, "data": []}
+            case "GET", ["drift"]:
+                return 200, {"object": "list", "data": [drift(name) for name in self.tasks]}
             case "GET", ["retraining"]:
                 head = {"task": "topic", "version": 3, "kind": "single_label", "encoder": "eeee"}
                 head |= {"ready_made": False, "options": {"head": "auto"}}
@@ -308,6 +312,13 @@ def shadow(task, version):
     answer |= {"interval": [0.1, 0.6], "mean_difference": None, "mean_absolute_difference": None}
     examples = [{"key": "k", "active": "a", "shadow": None}]
     return {**answer, "pairs": pairs, "examples": examples}
+
+
+def drift(task):
+    answer = {"object": "task.drift", "task": task, "version": 1, "drift": 1.5, "distance": 0.25}
+    answer |= {"shifted": True, "texts": 300, "training_rows": 160, "since": 1.5, "reason": None}
+    labels = [{"label": "a", "trained": 0.5, "live": 0.75}]
+    return {**answer, "answers": {"share": 0.25, "by_chance": 0.05, "labels": labels}}
 
 
 def report():

@@ -6,7 +6,10 @@ import httpx
 import pytest
 
 from polyhead import (
+    AnswerDrift,
     Backfill,
+    Drift,
+    LabelShare,
     NotFound,
     OutdatedHead,
     Overloaded,
@@ -46,6 +49,15 @@ def test_an_import_is_not_sent_twice(client, service):
     with pytest.raises(ServiceUnreachable):
         client.tasks.import_version("topic", b"12")
     assert len([r for r in service.requests if r.url.path.endswith("import")]) == 1
+
+
+def test_drift_is_read_in_full(client, service):
+    answers = AnswerDrift(0.25, 0.05, (LabelShare("a", 0.5, 0.75),))
+    found = Drift("topic", 300, 1, 1.5, 0.25, True, 160, 1.5, None, answers)
+    assert client.tasks.drift("topic") == found
+    assert last(service) == ("GET", "/v1/tasks/topic/drift")
+    assert found in client.tasks.drifts()
+    assert last(service) == ("GET", "/v1/drift")
 
 
 def test_a_shadow_is_read_in_full(client, service):

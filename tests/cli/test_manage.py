@@ -49,6 +49,11 @@ def test_the_life_of_a_task(
         (2, "mlp", False),
     ]
 
+    known = polyhead("drift", task).one
+    assert (known["task"], known["drift"], known["training_rows"] > 40) == (task, None, True)
+    assert task in {one["task"] for one in polyhead("drift").lines}
+    assert "training rows" in polyhead("drift", task, "--format", "table").out
+
     assert polyhead("promote", task).one == {"task": task, "active_version": 2, "before": 1}
     assert polyhead("rollback", task).one == {"task": task, "active_version": 1, "before": 2}
     nothing = polyhead("rollback", task)

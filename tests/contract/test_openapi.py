@@ -35,6 +35,8 @@ EXPECTED = {
     ("put", "/v1/tasks/{task}/shadow"),
     ("get", "/v1/tasks/{task}/shadow"),
     ("delete", "/v1/tasks/{task}/shadow"),
+    ("get", "/v1/tasks/{task}/drift"),
+    ("get", "/v1/drift"),
     ("post", "/v1/tasks/{task}/versions/{version}/activate"),
     ("post", "/v1/tasks/{task}/versions/compare"),
     ("get", "/v1/retraining"),

@@ -18,11 +18,13 @@ OPEN = {"/health", "/ready"}
 READ = {
     ("get", "/info"),
     ("get", "/metrics"),
+    ("get", "/v1/drift"),
     ("get", "/v1/models"),
     ("get", "/v1/retraining"),
     ("get", "/v1/stats"),
     ("get", "/v1/tasks"),
     ("get", "/v1/tasks/{task}"),
+    ("get", "/v1/tasks/{task}/drift"),
     ("get", "/v1/tasks/{task}/versions/{version}"),
     ("post", "/v1/tasks/{task}/versions/compare"),  # two reports in one, nothing is changed
 }

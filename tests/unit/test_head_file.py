@@ -19,6 +19,7 @@ from app.tasks.head_file import read_head_file, write_head_file
 from models.example_rows import TEST, TRAIN, ExampleRows
 from models.head_artifact import HEAD_FORMAT, HeadManifest
 from models.head_runtime import LinearHead, MLPHead, TaskKind
+from models.reference import make_reference
 
 FINGERPRINT = "0123456789abcdef" * 2
 RNG = np.random.default_rng(0)
@@ -193,3 +194,19 @@ def test_settings_make_it_into_the_file() -> None:
     head = LinearHead(floats(16, 3), floats(3))
     file = read_head_file(write_head_file(manifest, head, settings, None))
     assert file.settings.thresholds == {"café": 0.7}
+
+
+def test_bit_frequencies_come_along() -> None:
+    manifest = manifest_of()
+    head = LinearHead(floats(16, 3), floats(3))
+    codes = RNG.integers(0, 256, (40, 2), dtype=np.uint8)
+    reference = make_reference(codes, np.array([20, 15, 5]))
+    assert reference is not None
+    data = write_head_file(manifest, head, VersionSettings(), None, reference)
+    again = read_head_file(data).reference
+    assert again is not None
+    assert (again.rows, again.limit) == (reference.rows, reference.limit)
+    assert again.ones.tolist() == reference.ones.tolist()
+    for bad in ({"reference.rows": np.array([3], dtype=np.uint32)}, {"reference.x": codes}):
+        with pytest.raises(BadRequest, match="reference"):
+            read_head_file(changed(bad))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import _ask, _bulk, _head, _service, _similar, _versions
+from . import _ask, _bulk, _drift, _head, _service, _similar, _versions
 
 app = typer.Typer(
     name="polyhead",
@@ -53,6 +53,7 @@ app.command()(_versions.promote)
 app.command()(_versions.rollback)
 app.command()(_versions.backfill)
 app.command()(_similar.suspects)
+app.command()(_drift.drift)
 app.command()(_service.stats)
 app.command()(_service.login)
 app.command()(_service.logout)

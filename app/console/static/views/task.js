@@ -5,6 +5,7 @@ import { fill, h } from "../dom.js";
 import { date, decimal, isObject, KINDS, list, percent, plural } from "../format.js";
 import { badge, confirmed, empty, number, problem, section, table, toast, wide } from "../parts.js";
 import { comparePanel } from "./compare.js";
+import { driftPanel } from "./drift.js";
 import { reportPanel } from "./report.js";
 import { shadowPanel } from "./shadow.js";
 
@@ -13,6 +14,7 @@ export async function taskView(root, [name, wanted], signal) {
   const page = {
     head: h("div", {}),
     versions: h("div", {}),
+    drift: h("div", {}),
     shadow: h("div", {}),
     compare: h("div", {}),
     report: h("div", {}),
@@ -26,6 +28,7 @@ export async function taskView(root, [name, wanted], signal) {
     if (!versions.includes(state.selected)) state.selected = state.task.active_version ?? versions.at(-1) ?? null;
     fill(page.head, head(state.task));
     fill(page.versions, versionsPanel(state, act, select));
+    fill(page.drift, state.task.active_version && driftPanel(state.task, signal));
     fill(page.shadow, state.task.shadow_version && shadowPanel(state.task, act, signal));
     fill(page.compare, versions.length > 1 && comparePanel(state.task, signal));
     if (state.selected !== null) await showReport();

@@ -4,10 +4,11 @@ import { api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, decimal, KINDS, list, percent, plural } from "../format.js";
 import { badge, empty, number, table, wide } from "../parts.js";
+import { driftBadge } from "./drift.js";
 
 export async function tasksView(root, _, signal) {
   fill(root, h("h1", {}, "Tasks"), h("p", { class: "hint" }, "Loading…"));
-  const { data } = await api("/v1/tasks", { signal });
+  const [{ data }, { drift }] = await Promise.all([api("/v1/tasks", { signal }), api("/v1/stats", { signal })]);
   const tasks = list(data);
   if (!tasks.length) {
     fill(root, h("h1", {}, "Tasks"), empty("No tasks yet", h("p", {}, "A file of labelled examples makes one."), h("a", { class: "button", href: "#/train" }, "Train a task")));
@@ -18,7 +19,7 @@ export async function tasksView(root, _, signal) {
   const show = () => {
     const wanted = find.value.trim().toLowerCase();
     const found = tasks.filter((task) => matches(task, wanted));
-    fill(rows, found.length ? listing(found) : empty("Nothing found", h("p", {}, "No task has that name or label.")));
+    fill(rows, found.length ? listing(found, drift ?? {}) : empty("Nothing found", h("p", {}, "No task has that name or label.")));
   };
   fill(
     root,
@@ -34,7 +35,7 @@ function matches(task, wanted) {
   return !wanted || task.name.includes(wanted) || list(task.labels).some((label) => label.toLowerCase().includes(wanted));
 }
 
-function listing(tasks) {
+function listing(tasks, drift) {
   return table(
     "Tasks",
     ["Task", wide("Answers with"), wide("Labels", "number"), number("Active"), wide("Versions", "number"), number("Accuracy"), wide("Macro F1", "number")],
@@ -48,6 +49,7 @@ function listing(tasks) {
           { class: "main" },
           h("a", { href: `#/tasks/${encodeURIComponent(task.name)}` }, task.name),
           task.shadow_version && badge(`shadow v${task.shadow_version}`, "accent"),
+          driftBadge(drift[task.name]),
           h("span", { class: "hint below" }, task.description ?? ""),
         ),
         h("td", { class: "wide-only" }, KINDS[task.kind] ?? task.kind),
