@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import _ask, _bulk, _head, _service, _versions
+from . import _ask, _bulk, _compare, _head, _move, _report, _service, _settle, _versions
 
 app = typer.Typer(
     name="polyhead",
@@ -45,11 +45,20 @@ app.command()(_ask.predict)
 app.command()(_ask.encode)
 app.command()(_bulk.bulk)
 app.command()(_head.train)
-app.command()(_head.retrain)
+app.command()(_report.evaluate)
+app.command()(_report.report)
+app.command()(_report.jobs)
 app.command()(_versions.tasks)
 app.command()(_versions.versions)
 app.command()(_versions.promote)
 app.command()(_versions.rollback)
+app.command()(_compare.compare)
+app.add_typer(_compare.shadow, name="shadow")
+app.command()(_settle.configure)
+app.command()(_settle.delete)
+app.command()(_move.export)
+app.command("import")(_move.import_)
+app.command()(_head.retrain)
 app.command()(_versions.backfill)
 app.command()(_service.stats)
 app.command()(_service.login)
