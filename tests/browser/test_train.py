@@ -43,7 +43,7 @@ def test_a_dropped_file_becomes_a_version(visit: Start, console: Any) -> None:
     expect(page.get_by_text("Small letters, digits")).to_be_visible()
     page.get_by_label("Task", exact=True).fill("by-drop")
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_role("progressbar", name="Progress of the training")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     expect(page.get_by_text("Version 1 of by-drop is there")).to_be_visible()
     expect(page.get_by_role("region", name="Trainings").get_by_text("done").first).to_be_visible()
     assert page.locator("progress").evaluate("bar => bar.value") == 1
