@@ -3,10 +3,11 @@
     python3 benchmarks/five_minutes.py --data DATA [--rows 4000] [--no-pip-cache] [--keep]
 
 DATA is a folder of tasks (ag_news/{train,test}.jsonl.gz). Clones what is committed into a new
-folder, runs `make run` there (a new virtual environment), waits until the service is ready, and goes
-the README's way by its own commands: ask, train on a CSV, read the report, train another version,
-compare, promote, predict, roll back. Every step is timed, a command that fails ends the run, and what
-the answers must say is checked. The standard library is enough: nothing is installed yet.
+folder, runs `make run` there (a new virtual environment), waits until the service is ready, and
+goes the README's way by its own commands: ask, train on a CSV, read the report, train another
+version, compare, promote, predict, roll back. Each step is timed, a command that fails ends the
+run, and what the answers must say is checked. The standard library is enough: nothing is installed
+yet.
 
 What is not counted: making the CSV (a newcomer has one), and reading.
 """

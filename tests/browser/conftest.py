@@ -148,6 +148,13 @@ def train(service: ServiceProcess, task: str, rows: list[tuple[str, str]], **opt
     """Train a version over HTTP, for tests that begin after that."""
     service.http.put(f"/v1/tasks/{task}", json={}).raise_for_status()
     examples = [{"text": text, "label": label} for text, label in rows]
+    return train_rows(service, task, examples, **options)
+
+
+def train_rows(
+    service: ServiceProcess, task: str, examples: list[dict[str, Any]], **options: Any
+) -> int:
+    """The same for a task that is there, of any kind."""
     answer = service.http.post(f"/v1/tasks/{task}/versions", json={"examples": examples, **options})
     assert answer.status_code == 202, answer.text
     job = answer.json()

@@ -23,6 +23,8 @@ PAGES = [
     "docs/tutorials/several-labels.md",
     "docs/tutorials/versions.md",
     "docs/tutorials/command-line.md",
+    "docs/tutorials/moderating-a-stream.md",
+    "docs/tutorials/from-separate-models.md",
     "docs/tutorials/other-clients.md",
 ]
 
@@ -50,6 +52,8 @@ def environment(home: Path, service: ServiceProcess) -> dict[str, str]:
 # What pages need beyond the service's own packages.
 NEEDS = {
     "docs/tutorials/command-line.md": ("typer", "pyarrow"),
+    "docs/tutorials/moderating-a-stream.md": ("typer",),
+    "docs/tutorials/from-separate-models.md": ("typer", "sklearn"),
     "docs/tutorials/other-clients.md": ("openai", "langchain_openai", "cohere", "pandas", "polars"),
 }
 
