@@ -29,8 +29,8 @@ HEAD = """# HTTP
 <!-- Written by `python -m scripts.api_reference`; do not edit. -->
 
 A running service has the same at `/docs`, to be tried out, and at `/openapi.json` for programs.
-Keys, where there are any, go into `Authorization: Bearer KEY`; a `manage` key may do what a `predict`
-key may. How routes are used together is in [the tutorials](tutorials/first-task.md).
+Keys, where there are any, go into `Authorization: Bearer KEY`; a `manage` key may do all that a
+`predict` key may. How routes are used together is in [the tutorials](tutorials/first-task.md).
 """
 
 
