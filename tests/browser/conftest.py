@@ -138,7 +138,8 @@ def picture(tmp_path: Path) -> Callable[[Any, str], Path]:
     def take(page: Any, name: str) -> Path:
         page.evaluate("scrollTo(0, 0)")
         file = folder / f"{name}.png"
-        page.screenshot(path=file, full_page=True, animations="disabled")
+        whole = not page.locator("dialog[open]").count()  # which covers what is in sight alone
+        page.screenshot(path=file, full_page=whole, animations="disabled")
         return file
 
     return take

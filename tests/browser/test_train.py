@@ -231,7 +231,7 @@ def test_thresholds_of_several_labels(visit: Start, console: Any) -> None:
     page = visit().open("#/tasks/several-labels", ".thresholds")
     trained = console.http.get("/v1/tasks/several-labels/versions/1").json()["report"]["thresholds"]
     label = page.get_by_label("change_pin", exact=True)
-    placeholder = f"{trained['change_pin']:.2f} (trained)"
+    placeholder = f"{trained['change_pin']:.2f}"
     expect(label).to_have_attribute("placeholder", placeholder)
     label.fill("0.3")
     page.get_by_role("button", name="Set thresholds").click()

@@ -45,7 +45,7 @@ function thresholdsPart(version, save, said) {
   const inputs = list(version.labels).map((label, place) => {
     const id = `threshold-${place}`;
     const control = h("input", {
-      type: "number", id, min: 0, max: 1, step: 0.01, value: byHand[label] ?? "", placeholder: isNumber(trained[label]) ? `${decimal(trained[label], 2)} (trained)` : "trained",
+      type: "number", id, min: 0, max: 1, step: 0.01, value: byHand[label] ?? "", placeholder: isNumber(trained[label]) ? decimal(trained[label], 2) : "trained",
     });
     return { label, control, row: h("div", { class: "threshold" }, h("label", { for: id, title: label }, label), control) };
   });
@@ -58,7 +58,7 @@ function thresholdsPart(version, save, said) {
     "div",
     { class: "part" },
     h("h3", {}, "Thresholds"),
-    h("p", { class: "hint" }, "A label is given where its probability is above its threshold. Empty: as it was trained."),
+    h("p", { class: "hint" }, "A label is given where its probability is above its threshold. Empty: as it was trained, the figure in grey."),
     h(
       "form",
       { onsubmit: submit },
