@@ -59,7 +59,7 @@ function done(made) {
   const link = `#/tasks/${encodeURIComponent(made.task)}/${made.version}`;
   return notice(
     "good",
-    h("h3", { role: "status" }, `Version ${made.version} of ${made.task} is there`),
+    h("h3", {}, `Version ${made.version} of ${made.task} is there`),
     h("div", { class: "actions" }, h("a", { class: "button", href: link }, "See its report")),
   );
 }
