@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,21 @@ def page_of(app: FastAPI) -> str:
 def scopes_of(app: FastAPI) -> dict[tuple[str, str], str]:
     """The key that each operation needs."""
     found = {("post", path): "predict" for path in API_MAIN_PATH}
-    for one in app.routes:
-        if not isinstance(one, APIRoute):
-            continue
+    for one in api_routes(app.routes):
         for depends in one.dependencies:
             for scope, wanted in (("predict", PREDICT), ("manage", MANAGE)):
                 if depends.dependency is wanted.dependency:
                     found |= {(method.lower(), one.path): scope for method in one.methods}
     return found
+
+
+def api_routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    """The routes, those of included routers too: FastAPI keeps such a router as one entry."""
+    for one in routes:
+        if isinstance(one, APIRoute):
+            yield one
+        elif (router := getattr(one, "original_router", None)) is not None:
+            yield from api_routes(router.routes)
 
 
 def errors(document: Mapping[str, Any]) -> Iterator[str]:

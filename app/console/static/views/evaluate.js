@@ -62,5 +62,5 @@ function formFor({ name, version, file, look, found, signal }) {
 
 function outcome(job, name, signal) {
   if (job.status !== "succeeded") return notice("error", h("p", { role: "alert" }, job.error?.message ?? "No reason is known."));
-  return [h("div", { role: "status" }, h("h3", {}, `On ${name}`)), evaluationParts(job.report, signal)];
+  return [h("div", { role: "status" }, h("h3", {}, `On ${name}`)), evaluationParts(job.report, name, signal)];
 }

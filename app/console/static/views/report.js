@@ -38,16 +38,17 @@ export function reportPanel(version, refresh, signal) {
   );
 }
 
-/** What a version was worth on other rows: a report that is no version's. */
-export function evaluationParts(report, signal) {
+/** What a version was worth on the rows of a file: a report that is no version's. */
+export function evaluationParts(report, file, signal) {
+  const on = ` on ${file}`; // tells its tables from those of the version's own report
   return [
     part(() => summary(report)),
     part(() => warnings(report)),
     h(
       "div",
       { class: "grid" },
-      part(() => confusionPart(report.confusion)),
-      part(() => labelsPart(report)),
+      part(() => confusionPart(report.confusion, on)),
+      part(() => labelsPart(report, on)),
       part(() => calibrationPart(report.calibration, signal)),
     ),
   ];
@@ -88,7 +89,7 @@ function warnings(report) {
   return notice("warn", h("h3", {}, "Before you trust it"), h("ul", {}, found.slice(0, 20).map((one) => h("li", {}, one))));
 }
 
-function labelsPart(report) {
+function labelsPart(report, on = "") {
   const labels = list(report.per_class).filter(isObject);
   if (!labels.length) return null;
   const worst = [...labels].sort((a, b) => a.f1 - b.f1);
@@ -97,7 +98,7 @@ function labelsPart(report) {
     fill(
       holder,
       table(
-        "Figures by label",
+        `Figures by label${on}`,
         ["Label", number("Precision"), number("Recall"), number("F1"), number("Rows")],
         worst.slice(0, all ? worst.length : FIRST_LABELS).map((one) =>
           h(
