@@ -68,7 +68,7 @@ def scopes_of(app: FastAPI) -> dict[tuple[str, str], str]:
         for depends in one.dependencies:
             for scope, wanted in (("predict", PREDICT), ("manage", MANAGE)):
                 if depends.dependency is wanted.dependency:
-                    found |= {(method.lower(), one.path): scope for method in one.methods}
+                    found |= {(method.lower(), one.path): scope for method in one.methods or ()}
     return found
 
 
