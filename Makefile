@@ -1,6 +1,6 @@
 # Two commands: `make run` and `make test`. Each installs what it needs into .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean
+.PHONY: help run test check format docs bench clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -12,6 +12,7 @@ help:
 	@echo "make test    install and run the tests"
 	@echo "make check   lint and types (ruff, mypy)"
 	@echo "make format  lay out the code"
+	@echo "make docs    write docs/api.md anew from the routes"
 	@echo "make bench   benchmarks; each prints one JSON line last"
 
 run: $(VENV)/service.stamp
@@ -29,6 +30,9 @@ check: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/service.stamp
+	$(BIN)/python -m scripts.api_reference
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks.cached_predict

@@ -6,10 +6,11 @@ import asyncio
 
 from fastapi import APIRouter
 
-from app.deps import Services, requires
+from app.deps import Services
+from app.routes.paths import MANAGE
 from app.schemas import Job, JobList
 
-router = APIRouter(prefix="/v1", tags=["tasks"], dependencies=[requires("manage")])
+router = APIRouter(prefix="/v1", tags=["tasks"], dependencies=[MANAGE])
 
 
 @router.get("/jobs")

@@ -9,14 +9,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import __version__
-from app.deps import ApiServices, EncoderParts, Services, requires
+from app.deps import ApiServices, EncoderParts, Services
 from app.errors import EncoderUnavailable
+from app.routes.paths import PREDICT
 from app.schemas import Model, ModelList
 from app.stats import process_stats
 
 open_router = APIRouter(tags=["operations"])
-router = APIRouter(tags=["operations"], dependencies=[requires("predict")])
-api_router = APIRouter(tags=["operations"], dependencies=[requires("predict")])
+router = APIRouter(tags=["operations"], dependencies=[PREDICT])
+api_router = APIRouter(tags=["operations"], dependencies=[PREDICT])
 
 
 @open_router.get("/health")

@@ -138,7 +138,8 @@ def picture(tmp_path: Path) -> Callable[[Any, str], Path]:
     def take(page: Any, name: str) -> Path:
         page.evaluate("scrollTo(0, 0)")
         file = folder / f"{name}.png"
-        page.screenshot(path=file, full_page=True, animations="disabled")
+        whole = not page.locator("dialog[open]").count()  # which covers what is in sight alone
+        page.screenshot(path=file, full_page=whole, animations="disabled")
         return file
 
     return take
@@ -148,6 +149,13 @@ def train(service: ServiceProcess, task: str, rows: list[tuple[str, str]], **opt
     """Train a version over HTTP, for tests that begin after that."""
     service.http.put(f"/v1/tasks/{task}", json={}).raise_for_status()
     examples = [{"text": text, "label": label} for text, label in rows]
+    return train_rows(service, task, examples, **options)
+
+
+def train_rows(
+    service: ServiceProcess, task: str, examples: list[dict[str, Any]], **options: Any
+) -> int:
+    """The same for a task that is there, of any kind."""
     answer = service.http.post(f"/v1/tasks/{task}/versions", json={"examples": examples, **options})
     assert answer.status_code == 202, answer.text
     job = answer.json()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Visit, support_rows, train
+from tests.browser.conftest import Visit, support_rows, train, train_rows
 from tests.conftest import ServiceProcess
 
 axe_api = pytest.importorskip(
@@ -27,10 +27,15 @@ AXE = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21aa
 
 @pytest.fixture(scope="module")
 def busy(console: ServiceProcess) -> ServiceProcess:
-    """The service with two versions of a task, and traffic."""
+    """The service with tasks of all kinds, a shadow, and traffic."""
     rows = support_rows()
     for head in ("linear", "prototype"):
         train(console, "support", rows[:150], head=head)
+    for head in ("linear", "prototype"):
+        train(console, "shadowed", rows[:60], head=head)
+    console.http.put("/v1/tasks/shadowed/shadow", json={"version": 2}).raise_for_status()
+    console.http.put("/v1/tasks/parts", json={"kind": "multi_label"}).raise_for_status()
+    train_rows(console, "parts", [{"text": one, "labels": [label]} for one, label in rows[:120]])
     console.http.put("/v1/tasks/empty-task", json={"description": "Nothing yet"})
     console.predict([text for text, _ in rows[:50]])
     console.predict([text for text, _ in rows[:100]])
@@ -47,6 +52,27 @@ def look_into(page: Any) -> None:
         Path(__file__).parents[2] / "examples" / "card-support.csv"
     )
     page.get_by_text("200 rows").wait_for()
+
+
+def look_into_head(page: Any) -> None:
+    head = {"name": "support-2.safetensors", "mimeType": "a/b", "buffer": b"x" * 70_000}
+    page.get_by_label("Choose a file").set_input_files(head)
+    page.get_by_text("69 kilobytes").wait_for()
+
+
+def evaluate(page: Any) -> None:
+    rows = "".join(
+        f'"{text}"\t{label}\n' for text, label in support_rows()[150:] if '"' not in text
+    )
+    later = {"name": "later.tsv", "mimeType": "a/b", "buffer": f"text\tlabel\n{rows}".encode()}
+    page.get_by_label("Choose a file").set_input_files(later)
+    page.get_by_role("button", name="Test", exact=True).click()
+    page.get_by_role("heading", name="On later.tsv").wait_for()
+
+
+def ask_about_export(page: Any) -> None:
+    page.get_by_role("button", name="Export version 1").click()
+    page.get_by_label("Its stored codes").wait_for()
 
 
 def compare(page: Any) -> None:
@@ -67,9 +93,14 @@ VIEWS: dict[str, tuple[str, str, Callable[[Any], None] | None]] = {
     "try": ("#/try", ".empty", ask),
     "tasks": ("#/tasks", ".scroll", None),
     "task": ("#/tasks/support", ".matrix", compare),
+    "task-tested": ("#/tasks/support", ".drop", evaluate),
+    "task-several-labels": ("#/tasks/parts", ".thresholds", None),
+    "task-shadow": ("#/tasks/shadowed", ".tiles", None),
+    "task-export": ("#/tasks/support", ".matrix", ask_about_export),
     "task-many-labels": ("#/tasks/banking_intent", ".part", None),
     "task-empty": ("#/tasks/empty-task", ".empty", None),
     "train": ("#/train", ".drop", look_into),
+    "import": ("#/train", ".drop", look_into_head),
     "live": ("#/live", ".scores", None),
     "cost": ("#/cost", ".verdict", None),
     "error": ("#/live", ".tiles", fail),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import EXAMPLE, Visit, support_rows, train
+from tests.browser.conftest import EXAMPLE, Visit, support_rows, train, train_rows
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
@@ -23,8 +23,8 @@ DROP = """([selector, name, text]) => {
 }"""
 
 
-def drop(page: Any, name: str, text: str) -> None:
-    page.evaluate(DROP, [".drop", name, text])
+def drop(page: Any, name: str, text: str, zone: str = ".drop") -> None:
+    page.evaluate(DROP, [zone, name, text])
 
 
 def report_of(page: Any, version: int) -> Any:
@@ -43,7 +43,7 @@ def test_a_dropped_file_becomes_a_version(visit: Start, console: Any) -> None:
     expect(page.get_by_text("Small letters, digits")).to_be_visible()
     page.get_by_label("Task", exact=True).fill("by-drop")
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_role("progressbar", name="Progress of the training")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     expect(page.get_by_text("Version 1 of by-drop is there")).to_be_visible()
     expect(page.get_by_role("region", name="Trainings").get_by_text("done").first).to_be_visible()
     assert page.locator("progress").evaluate("bar => bar.value") == 1
@@ -100,11 +100,6 @@ def test_promote_undo_roll_back_compare_and_delete(visit: Start, console: Any) -
     page.get_by_role("button", name="End the shadow").click()
     expect(page.get_by_role("heading", name="Shadow: version 2")).to_have_count(0)
 
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Export version 2").click()
-    assert saved.value.suggested_filename == "versions-2.safetensors"
-    assert Path(saved.value.path()).stat().st_size > 1000
-
     page.get_by_role("button", name="Delete version 2").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -139,6 +134,117 @@ def test_a_report_has_its_figures_and_curves(visit: Start, console: Any) -> None
     expect(page.get_by_text("On its held-out rows:")).to_be_visible()
     settings = console.http.get("/v1/tasks/figures/versions/1").json()["settings"]
     assert settings["min_confidence"] == 0.6
+
+
+def test_a_version_is_tested_on_later_texts(visit: Start, console: Any) -> None:
+    rows = support_rows()
+    train(console, "tested", rows[:120])
+    page = visit().open("#/tasks/tested", ".matrix")
+    panel = page.locator(".panel", has=page.get_by_role("heading", name="Test version 1"))
+    lines = [f'"{text}";{label}' for text, label in rows[120:] if '"' not in text]
+    drop(page, "later.csv", "question;intent\n" + "\n".join(lines), "#main .drop")
+    expect(panel.get_by_label("Column of texts")).to_have_value("question")
+    expect(panel.get_by_text(f"{len(lines)} rows", exact=True)).to_be_visible()
+    panel.get_by_role("button", name="Test", exact=True).click()
+    expect(panel.get_by_role("heading", name="On later.csv")).to_be_visible()
+    tested = panel.locator(".tile", has=page.get_by_text("Tested on", exact=True))
+    expect(tested.locator(".value")).to_have_text(str(len(lines)))
+    matrix = panel.get_by_role("region", name="Confusion matrix").locator("tbody td")
+    assert sum(int(cell) for cell in matrix.all_inner_texts()) == len(lines)
+    accuracy = panel.locator(".tile", has=page.get_by_text("Accuracy", exact=True))
+    jobs = console.http.get("/v1/jobs").json()["data"]
+    job = next(one for one in jobs if one["task"] == "tested")  # the newest
+    shown = f"{job['report']['accuracy'] * 100:.1f}%"
+    expect(accuracy.locator(".value")).to_have_text(shown)
+    # Nothing was stored, and changing a setting keeps what was found.
+    assert len(console.http.get("/v1/tasks/tested").json()["versions"]) == 1
+    page.get_by_label("Confidence", exact=True).fill("0.5")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_text("On its held-out rows:")).to_be_visible()
+    expect(accuracy.locator(".value")).to_have_text(shown)
+
+
+def test_what_cannot_be_tested_on_is_told(visit: Start, console: Any) -> None:
+    train(console, "not-tested", support_rows()[:40])
+    one = visit()
+    one.excuse("422")
+    page = one.open("#/tasks/not-tested", ".drop")
+    panel = page.locator(".panel", has=page.get_by_role("heading", name="Test version 1"))
+    drop(page, "a.pdf", "no", "#main .drop")
+    expect(panel.get_by_role("alert")).to_contain_text("Expected a file ending in")
+    drop(page, "a.csv", "text,label\na text,no such label\n", "#main .drop")
+    panel.get_by_role("button", name="Test", exact=True).click()
+    expect(panel.get_by_role("alert")).to_contain_text("no such label")
+
+
+def test_export_import_and_delete_a_task(visit: Start, console: Any, tmp_path: Path) -> None:
+    train(console, "moved", support_rows()[:60])
+    one = visit()
+    one.excuse("400")
+    page = one.open("#/tasks/moved", ".part")
+    sizes = []
+    for rows in (False, True):
+        page.get_by_role("button", name="Export version 1").click()
+        if rows:
+            page.get_by_label("Its stored codes and labels too").check()
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save the file").click()
+        assert saved.value.suggested_filename == "moved-1.safetensors"
+        file = tmp_path / "moved-1.safetensors"
+        saved.value.save_as(file)
+        sizes.append(file.stat().st_size)
+    assert 1000 < sizes[0] < sizes[1]
+
+    one.open("#/train", ".drop")
+    page.get_by_label("Choose a file").set_input_files(file)
+    expect(page.get_by_label("Task", exact=True)).to_have_value("moved")
+    page.get_by_label("Task", exact=True).fill("moved-here")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("Version 1 of moved-here is there")).to_be_visible()
+    assert console.http.get("/v1/tasks/moved-here").json()["active_version"] == 1
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.get_by_role("link", name="See its report").click()
+    expect(page.get_by_role("button", name="Promote version 2")).to_be_visible()
+
+    damaged = {"name": "x.safetensors", "mimeType": "a/b", "buffer": b"no head"}
+    one.open("#/train", ".drop")
+    page.get_by_label("Choose a file").set_input_files(damaged)
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+    one.open("#/tasks/moved-here", ".part")
+    page.get_by_role("button", name="Delete the task").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Delete the task").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the task").click()
+    expect(page.get_by_role("heading", name="Tasks", level=1)).to_be_visible()
+    assert console.http.get("/v1/tasks/moved-here").status_code == 404
+
+
+def test_thresholds_of_several_labels(visit: Start, console: Any) -> None:
+    console.http.put("/v1/tasks/several-labels", json={"kind": "multi_label"}).raise_for_status()
+    rows = [{"text": text, "labels": [label]} for text, label in support_rows()[:80]]
+    train_rows(console, "several-labels", rows)
+    page = visit().open("#/tasks/several-labels", ".thresholds")
+    trained = console.http.get("/v1/tasks/several-labels/versions/1").json()["report"]["thresholds"]
+    label = page.get_by_label("change_pin", exact=True)
+    placeholder = f"{trained['change_pin']:.2f}"
+    expect(label).to_have_attribute("placeholder", placeholder)
+    label.fill("0.3")
+    page.get_by_role("button", name="Set thresholds").click()
+
+    def settings() -> Any:
+        return console.http.get("/v1/tasks/several-labels/versions/1").json()["settings"]
+
+    expect(label).to_have_value("0.3")
+    for _ in range(100):
+        if settings()["thresholds"]:
+            break
+        page.wait_for_timeout(100)
+    assert settings()["thresholds"] == {"change_pin": 0.3}
+    page.get_by_role("button", name="All as trained").click()
+    expect(label).to_have_value("")
+    assert not settings()["thresholds"]
 
 
 def test_a_version_without_rows_says_why_it_has_no_curve(visit: Start) -> None:

@@ -90,6 +90,20 @@ def test_examples_of_the_document_work(service: ServiceProcess) -> None:
         assert service.http.post(path, json=body["example"]).status_code == 200
 
 
+def test_the_reference_is_current() -> None:
+    """Else: `make docs`."""
+    from app.main import create_api_app
+    from app.settings import Settings
+    from scripts.api_reference import PAGE, page_of, scopes_of
+
+    app = create_api_app(Settings(role="api", encoder_url="http://127.0.0.1:9"))
+    assert PAGE.read_text() == page_of(app)
+    scopes = scopes_of(app)
+    assert operations(app.openapi()) - set(scopes) == {("get", path) for path in OPEN}
+    assert scopes["delete", "/v1/tasks/{task}"] == "manage"
+    assert scopes["post", "/v1/predict"] == scopes["get", "/v1/tasks"] == "predict"
+
+
 async def test_every_route_needs_a_key() -> None:
     """In process, without an encoder: keys are checked before anything else is touched."""
     from types import SimpleNamespace

@@ -24,6 +24,8 @@ PAGES = [
     "docs/tutorials/versions.md",
     "docs/tutorials/similar.md",
     "docs/tutorials/command-line.md",
+    "docs/tutorials/moderating-a-stream.md",
+    "docs/tutorials/from-separate-models.md",
     "docs/tutorials/other-clients.md",
 ]
 
@@ -52,6 +54,8 @@ def environment(home: Path, service: ServiceProcess) -> dict[str, str]:
 NEEDS = {
     "docs/tutorials/similar.md": ("typer",),
     "docs/tutorials/command-line.md": ("typer", "pyarrow"),
+    "docs/tutorials/moderating-a-stream.md": ("typer",),
+    "docs/tutorials/from-separate-models.md": ("typer", "sklearn"),
     "docs/tutorials/other-clients.md": ("openai", "langchain_openai", "cohere", "pandas", "polars"),
 }
 

@@ -90,8 +90,8 @@ export function toast(text, action, run) {
   setTimeout(() => one.remove(), 15_000);
 }
 
-/** A question with two answers; true for the first. */
-export function confirmed(title, text, yes) {
+/** A question with two answers; true for the first. `more` is what else it asks. */
+export function asked(title, text, yes, { kind = "", more = null } = {}) {
   return new Promise((resolve) => {
     let answer = false;
     const dialog = h(
@@ -99,10 +99,11 @@ export function confirmed(title, text, yes) {
       { "aria-labelledby": "confirm-title" },
       h("h2", { id: "confirm-title" }, title),
       h("p", {}, text),
+      more,
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "danger", onclick: () => ((answer = true), dialog.close()) }, yes),
+        h("button", { type: "button", class: kind, onclick: () => ((answer = true), dialog.close()) }, yes),
         h("button", { type: "button", class: "quiet", autofocus: true, onclick: () => dialog.close() }, "Cancel"),
       ),
     );

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import _ask, _bulk, _drift, _head, _service, _similar, _versions
+from . import (
+    _ask,
+    _bulk,
+    _compare,
+    _drift,
+    _head,
+    _move,
+    _report,
+    _service,
+    _settle,
+    _similar,
+    _versions,
+)
 
 app = typer.Typer(
     name="polyhead",
@@ -46,11 +58,20 @@ app.command()(_ask.encode)
 app.command()(_similar.similar)
 app.command()(_bulk.bulk)
 app.command()(_head.train)
-app.command()(_head.retrain)
+app.command()(_report.evaluate)
+app.command()(_report.report)
+app.command()(_report.jobs)
 app.command()(_versions.tasks)
 app.command()(_versions.versions)
 app.command()(_versions.promote)
 app.command()(_versions.rollback)
+app.command()(_compare.compare)
+app.add_typer(_compare.shadow, name="shadow")
+app.command()(_settle.configure)
+app.command()(_settle.delete)
+app.command()(_move.export)
+app.command("import")(_move.import_)
+app.command()(_head.retrain)
 app.command()(_versions.backfill)
 app.command()(_similar.suspects)
 app.command()(_drift.drift)

@@ -36,6 +36,17 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def _numbers(context: typer.Context, incomplete: str) -> list[str]:
+    """Versions of the task that is named already, for the shell's completion."""
+    task = context.params.get("task")
+    with suppress(PolyheadError, ValueError, OSError):
+        chosen = _login.choose(context.find_root().params.get("url"))
+        with Client(chosen.url, chosen.key or "", timeout=2, max_retries=0) as client:
+            found = client.tasks.get(str(task)).versions
+            return [str(one.version) for one in found if str(one.version).startswith(incomplete)]
+    return []
+
+
 def split_names(value: str) -> list[str]:
     """`a,b` to names, each once."""
     names = list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
@@ -50,6 +61,25 @@ Tasks = Annotated[
 ]
 TaskName = Annotated[str, typer.Argument(help="Name of the task.", autocompletion=_names)]
 TaskOption = Annotated[str, typer.Option("--task", help="Name of the task.", autocompletion=_names)]
+
+
+Number = Annotated[
+    int | None,
+    typer.Argument(help="Its number.", min=1, show_default=False, autocompletion=_numbers),
+]
+
+
+def chosen_version(client: Client, task: str, version: int | None) -> int:
+    """The version that is named, else the active one.
+
+    Raises:
+        ValueError: None is named and none is active.
+    """
+    if version is None:
+        version = client.tasks.get(task).active_version
+    if version is None:
+        raise ValueError(f"no version of {task} is active: name one")
+    return version
 
 
 def names_of(tasks: str | None) -> list[str] | None:

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from .._report_types import Report
 from .._retrain import retrain as retrain_all
 from .._task_types import Job
 from ._connect import TaskOption, Tasks, connect, names_of
-from ._output import Format, Printer, Style, figure, note
+from ._labelled import LabelColumn, TextColumn, labelled
+from ._output import Format, Printer, Style, note
+from ._report import of_task, report_lines, waiting
 
 
 class HeadChoice(StrEnum):
@@ -33,13 +34,11 @@ class KindChoice(StrEnum):
     REGRESSION = "regression"
 
 
-TextColumn = Annotated[str, typer.Option(help="Where files hold the text.")]
-LabelColumn = Annotated[str, typer.Option(help="Where files hold the label.")]
-
-
 def train(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Labelled texts: .csv or .jsonl.")],
+    file: Annotated[
+        Path, typer.Argument(help="Labelled texts: .csv, .jsonl, or - for JSON lines on stdin.")
+    ],
     task: TaskOption,
     head: Annotated[HeadChoice, typer.Option(help="The small predictor.")] = HeadChoice.AUTO,
     test: Annotated[
@@ -71,10 +70,10 @@ def train(
     style: Format = Style.AUTO,
 ) -> None:
     """Train a task's next version from labelled texts; the task is made if there is none."""
-    with connect(context) as client:
+    with connect(context) as client, labelled(file) as rows:
         job = client.tasks.train(
             task,
-            file,
+            rows,
             test_examples=test,
             head=head.value,
             test_fraction=test_fraction,
@@ -96,31 +95,10 @@ def train(
 
 def _report(job: Job, active: int | None) -> Iterator[tuple[str, object]]:
     if job.version is None or job.report is None:
-        yield "job", f"{job.id} ({job.status})"
+        yield waiting(job)
         return
-    yield "version", f"{job.version} of {job.task}{' (active)' if active == job.version else ''}"
-    yield from _figures(job.report)
-    for warning in job.report.warnings:
-        yield "warning", warning
-
-
-def _figures(report: Report) -> Iterator[tuple[str, object]]:
-    yield "head", report.head
-    source = report.test_source.replace("_", " ")
-    yield "rows", f"{report.n_train} trained on, {report.n_test} tested on ({source})"
-    if report.mae is not None:
-        yield "mean absolute error", figure(report.mae)
-        yield "R²", figure(report.r2)
-    if report.accuracy is not None:
-        ends = report.accuracy_interval or ()
-        interval = f" ({' to '.join(figure(end) for end in ends)})" if ends else ""
-        yield "accuracy", f"{figure(report.accuracy)}{interval}"
-        yield "always the most frequent", figure(report.majority_accuracy)
-        yield "macro F1", figure(report.macro_f1)
-    if report.calibration is not None:
-        errors = report.calibration
-        told = f"{figure(errors.ece_before)}, calibrated {figure(errors.ece_after)}"
-        yield "calibration error", told
+    yield "version", of_task(job.version, job.task, active == job.version)
+    yield from report_lines(job.report)
 
 
 def retrain(

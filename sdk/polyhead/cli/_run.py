@@ -2,7 +2,8 @@
 
 Exit codes:
     0   done
-    1   done in part: an input had no answer, a training failed, heads are outdated still
+    1   done in part: an input had no answer, a training failed, heads are outdated still,
+        nothing was deleted
     2   wrong usage: an argument, or a file that cannot be read or written
     3   the service does not answer, or is too busy: the same command may work later
     4   the service refuses: an unknown task or version, a conflict, an invalid field

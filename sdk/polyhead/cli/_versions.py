@@ -10,10 +10,8 @@ import typer
 
 from .._errors import NotFound
 from .._task_types import Task, TaskVersion
-from ._connect import TaskName, Tasks, connect, names_of
+from ._connect import Number, TaskName, Tasks, connect, names_of
 from ._output import Format, Printer, Style, figure
-
-Number = Annotated[int | None, typer.Argument(help="Its number.", min=1, show_default=False)]
 
 
 def tasks(context: typer.Context, style: Format = Style.AUTO) -> None:

@@ -5,10 +5,10 @@ import { count, isNumber, list, percent } from "../format.js";
 import { number, table } from "../parts.js";
 
 const MATRIX_UP_TO = 12; // labels; a larger one is a list of what is confused most
-const NARROW_UP_TO = 6; // labels; such a matrix leaves room beside it
+const NARROW_UP_TO = 4; // labels; such a matrix leaves room beside it
 const SHOWN = 12;
 
-export function confusionPart(confusion) {
+export function confusionPart(confusion, on = "") {
   const labels = list(confusion?.labels).map(String);
   const matrix = list(confusion?.matrix).map(list);
   if (!labels.length || matrix.length !== labels.length) return null;
@@ -16,14 +16,14 @@ export function confusionPart(confusion) {
     "div",
     { class: labels.length > NARROW_UP_TO && labels.length <= MATRIX_UP_TO ? "part wide" : "part" },
     h("h3", {}, "Confusion"),
-    labels.length <= MATRIX_UP_TO ? [h("p", { class: "hint" }, "Rows: the truth. Columns: the answers. Darker: a larger share of its row."), grid(labels, matrix)] : null,
-    labels.length > 4 && worst(labels, matrix),
+    labels.length <= MATRIX_UP_TO ? [h("p", { class: "hint" }, "Rows: the truth. Columns: the answers. Darker: a larger share of its row."), grid(labels, matrix, on)] : null,
+    labels.length > 4 && worst(labels, matrix, on),
   );
 }
 
-function grid(labels, matrix) {
+function grid(labels, matrix, on) {
   return table(
-    "Confusion matrix",
+    `Confusion matrix${on}`,
     ["Truth", ...labels.map((label) => ({ text: label, kind: "number clip narrow" }))],
     matrix.map((row, place) => {
       const total = row.reduce((sum, one) => sum + (isNumber(one) ? one : 0), 0);
@@ -47,7 +47,7 @@ function cell(one, total, right) {
   );
 }
 
-function worst(labels, matrix) {
+function worst(labels, matrix, on) {
   const pairs = [];
   matrix.forEach((row, truth) =>
     row.forEach((one, answer) => {
@@ -59,7 +59,7 @@ function worst(labels, matrix) {
   return [
     h("h4", {}, "Confused most"),
     table(
-      "Labels confused most",
+      `Labels confused most${on}`,
       ["Truth", "Answered", number("Rows")],
       pairs.slice(0, labels.length > MATRIX_UP_TO ? SHOWN : 5).map((pair) =>
         h("tr", {}, h("td", { class: "clip" }, labels[pair.truth]), h("td", { class: "clip" }, labels[pair.answer] ?? "–"), h("td", { class: "number" }, count(pair.one))),

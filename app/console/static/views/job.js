@@ -16,13 +16,23 @@ const STAGES = {
   done: "Done",
 };
 
-/** A job, followed until it ends; `ended` is called then. */
+/** A training, followed until it ends; `ended` is called then. */
 export function jobView(job, signal, ended) {
-  const bar = h("progress", { max: 1, value: job.progress, "aria-label": "Progress of the training" });
-  const stage = h("p", { class: "hint", role: "status" }, STAGES[job.stage]);
   const result = h("div", {});
-  follow(job, { bar, stage, result }, signal, ended);
-  return section(`Training ${job.task}`, bar, stage, result);
+  const shown = followJob(job, signal, (now) => {
+    fill(result, now.status === "succeeded" ? done(now) : failed(now));
+    result.scrollIntoView?.({ block: "nearest" });
+    ended();
+  });
+  return section(`Training ${job.task}`, shown, result);
+}
+
+/** How far a job is, until it ends; `ended` is called with it then. */
+export function followJob(job, signal, ended) {
+  const bar = h("progress", { max: 1, value: job.progress, "aria-label": "Progress" });
+  const stage = h("p", { class: "hint", role: "status" }, STAGES[job.stage]);
+  follow(job, { bar, stage }, signal, ended);
+  return h("div", { class: "stack close" }, bar, stage);
 }
 
 async function follow(job, parts, signal, ended) {
@@ -42,10 +52,7 @@ async function follow(job, parts, signal, ended) {
       await pause(2_000, signal);
     }
   }
-  if (signal.aborted) return;
-  fill(parts.result, now.status === "succeeded" ? done(now) : failed(now));
-  parts.result.scrollIntoView?.({ block: "nearest" });
-  ended();
+  if (!signal.aborted) ended(now);
 }
 
 function done(job) {

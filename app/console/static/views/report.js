@@ -1,17 +1,17 @@
 // The report of one version. Imported versions may bring any report: each part is shown alone, and a
 // part that makes no sense does not take the others with it.
 
-import { api, path } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, decimal, isNumber, isObject, list, percent, plural, short } from "../format.js";
-import { badge, notice, number, problem, section, table, tile, tiles } from "../parts.js";
+import { badge, notice, number, section, table, tile, tiles } from "../parts.js";
 import { confusionPart } from "./confusion.js";
 import { calibrationPart, coveragePart, learningPart } from "./curves.js";
+import { settingsPart } from "./settings.js";
 
 const FIRST_LABELS = 12;
 const SOURCES = {
   held_out: "held-out rows",
-  given: "test rows that came with it",
+  given: "rows that were given",
   cross_validated: "cross-validated rows",
   none: "no rows",
 };
@@ -36,6 +36,22 @@ export function reportPanel(version, refresh, signal) {
     ),
     part(() => making(report)),
   );
+}
+
+/** What a version was worth on the rows of a file: a report that is no version's. */
+export function evaluationParts(report, file, signal) {
+  const on = ` on ${file}`; // tells its tables from those of the version's own report
+  return [
+    part(() => summary(report)),
+    part(() => warnings(report)),
+    h(
+      "div",
+      { class: "grid" },
+      part(() => confusionPart(report.confusion, on)),
+      part(() => labelsPart(report, on)),
+      part(() => calibrationPart(report.calibration, signal)),
+    ),
+  ];
 }
 
 function part(make) {
@@ -73,7 +89,7 @@ function warnings(report) {
   return notice("warn", h("h3", {}, "Before you trust it"), h("ul", {}, found.slice(0, 20).map((one) => h("li", {}, one))));
 }
 
-function labelsPart(report) {
+function labelsPart(report, on = "") {
   const labels = list(report.per_class).filter(isObject);
   if (!labels.length) return null;
   const worst = [...labels].sort((a, b) => a.f1 - b.f1);
@@ -82,7 +98,7 @@ function labelsPart(report) {
     fill(
       holder,
       table(
-        "Figures by label",
+        `Figures by label${on}`,
         ["Label", number("Precision"), number("Recall"), number("F1"), number("Rows")],
         worst.slice(0, all ? worst.length : FIRST_LABELS).map((one) =>
           h(
@@ -100,34 +116,6 @@ function labelsPart(report) {
     );
   show(false);
   return h("div", { class: "part" }, h("h3", {}, worst.length > 2 ? "By label, the weakest first" : "By label"), holder);
-}
-
-function settingsPart(version, refresh) {
-  if (version.kind !== "single_label") return null;
-  const { settings } = version;
-  const input = h("input", { type: "number", id: "confidence", min: 0, max: 1, step: 0.01, value: settings.min_confidence ?? "", placeholder: "none" });
-  const said = h("div", { class: "stack", "aria-live": "polite" });
-  const save = async (event) => {
-    event.preventDefault();
-    const text = input.value.trim();
-    try {
-      const changed = { min_confidence: text === "" ? null : Number(text) };
-      await api(path`/v1/tasks/${version.task}/versions/${version.version}`, { method: "PATCH", json: changed });
-      await refresh();
-    } catch (error) {
-      if (error.name !== "AbortError") fill(said, problem(error));
-    }
-  };
-  return h(
-    "div",
-    { class: "part" },
-    h("h3", {}, "Not sure under"),
-    h("p", { class: "hint" }, "Under this confidence the version gives no label."),
-    h("form", { class: "inline", onsubmit: save }, h("label", { for: "confidence" }, "Confidence"), input, h("button", { type: "submit", class: "quiet" }, "Set")),
-    isNumber(settings.coverage) &&
-      h("p", { class: "hint" }, `On its held-out rows: ${percent(settings.coverage)} answered, ${percent(settings.accuracy)} of those right.`),
-    said,
-  );
 }
 
 function making(report) {

@@ -1,11 +1,13 @@
 // One task: its versions, what can be done with them, and the report of one.
 
-import { api, download, path } from "../api.js";
+import { api, path } from "../api.js";
 import { fill, h } from "../dom.js";
 import { date, decimal, isObject, KINDS, list, percent, plural } from "../format.js";
-import { badge, confirmed, empty, number, problem, section, table, toast, wide } from "../parts.js";
+import { asked, badge, empty, number, problem, section, table, toast, wide } from "../parts.js";
 import { comparePanel } from "./compare.js";
 import { driftPanel } from "./drift.js";
+import { evaluatePanel } from "./evaluate.js";
+import { exportVersion } from "./move.js";
 import { reportPanel } from "./report.js";
 import { shadowPanel } from "./shadow.js";
 
@@ -18,6 +20,8 @@ export async function taskView(root, [name, wanted], signal) {
     shadow: h("div", {}),
     compare: h("div", {}),
     report: h("div", {}),
+    evaluate: h("div", {}),
+    end: h("div", {}),
   };
   fill(root, h("p", { class: "crumb" }, h("a", { href: "#/tasks" }, "Tasks")), Object.values(page));
   fill(page.head, h("h1", {}, name), h("p", { class: "hint" }, "Loading…"));
@@ -33,6 +37,15 @@ export async function taskView(root, [name, wanted], signal) {
     fill(page.compare, versions.length > 1 && comparePanel(state.task, signal));
     if (state.selected !== null) await showReport();
     else fill(page.report);
+    showEvaluation();
+    fill(page.end, h("div", { class: "actions" }, h("button", { type: "button", class: "quiet danger", onclick: () => removeTask(state.task).catch((error) => page.versions.prepend(problem(error))) }, "Delete the task")));
+  };
+
+  // Its file and figures stay as long as the same version is looked at.
+  const showEvaluation = () => {
+    if (state.tested === state.selected) return;
+    state.tested = state.selected;
+    fill(page.evaluate, state.selected !== null && evaluatePanel(name, state.selected, signal));
   };
 
   const showReport = async () => {
@@ -51,6 +64,7 @@ export async function taskView(root, [name, wanted], signal) {
     history.replaceState(null, "", `#/tasks/${encodeURIComponent(name)}/${version}`);
     fill(page.versions, versionsPanel(state, act, select));
     showReport();
+    showEvaluation();
   };
 
   // Everything that changes something: do it, show how things are then, say what went wrong.
@@ -169,14 +183,15 @@ const shadow = (name, version) => api(path`/v1/tasks/${name}/shadow`, { method: 
 
 async function remove(name, version) {
   const text = "Its weights, report and stored rows go for good. Its number is not given again.";
-  if (!(await confirmed(`Delete version ${version}?`, text, "Delete it"))) return;
+  if (!(await asked(`Delete version ${version}?`, text, "Delete it", { kind: "danger" }))) return;
   await api(path`/v1/tasks/${name}/versions/${version}`, { method: "DELETE" });
   toast(`Version ${version} is deleted.`);
 }
 
-async function exportVersion(name, version) {
-  const file = await download(path`/v1/tasks/${name}/versions/${version}/export`);
-  const url = URL.createObjectURL(file);
-  h("a", { href: url, download: `${name}-${version}.safetensors` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+async function removeTask({ name, versions }) {
+  const text = `It goes for good, with ${plural(list(versions).length, "version")}.`;
+  if (!(await asked(`Delete ${name}?`, text, "Delete the task", { kind: "danger" }))) return;
+  await api(path`/v1/tasks/${name}`, { method: "DELETE" });
+  toast(`${name} is deleted.`);
+  location.hash = "#/tasks";
 }

@@ -1,11 +1,13 @@
 // From a file of labelled examples to a version with a report.
 
 import { api, path } from "../api.js";
-import { guess, lookInto } from "../csv.js";
+import { lookInto } from "../csv.js";
 import { fill, h } from "../dom.js";
 import { count, KINDS, list, percent, plural } from "../format.js";
 import { badge, notice, number, problem, section, table } from "../parts.js";
+import { columnChoice, dropZone, field, selection } from "./file.js";
 import { jobsPanel, jobView } from "./job.js";
+import { HEAD_FILE, importForm } from "./move.js";
 
 const NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 const HEADS = {
@@ -15,11 +17,18 @@ const HEADS = {
   prototype: "prototype",
 };
 
+const ZONE = {
+  title: "Drop a CSV here",
+  hint: "CSV, TSV or JSON lines, in UTF-8, with a header; or an exported version (.safetensors)",
+  accept: ".csv,.tsv,.jsonl,.ndjson,.safetensors",
+};
+
 export async function trainView(root, [wanted], signal) {
   const tasks = list((await api("/v1/tasks", { signal })).data);
   const page = { drop: h("div", {}), form: h("div", {}), job: h("div", {}), jobs: h("div", {}) };
   const follow = (job) => fill(page.job, jobView(job, signal, () => fill(page.jobs, jobsPanel(signal, follow))));
   const chosen = async (file) => {
+    if (HEAD_FILE.test(file.name)) return fill(page.form, importForm({ file, tasks, wanted, signal }));
     fill(page.form, h("p", { class: "hint" }, "Reading…"));
     try {
       const look = await lookInto(file);
@@ -29,7 +38,7 @@ export async function trainView(root, [wanted], signal) {
       fill(page.form, notice("error", h("p", { role: "alert" }, error.message)));
     }
   };
-  fill(page.drop, dropZone(chosen));
+  fill(page.drop, dropZone(ZONE, chosen));
   fill(page.jobs, jobsPanel(signal, follow));
   fill(
     root,
@@ -39,45 +48,11 @@ export async function trainView(root, [wanted], signal) {
   );
 }
 
-function dropZone(chosen) {
-  const input = h("input", {
-    type: "file",
-    id: "file",
-    accept: ".csv,.tsv,.jsonl,.ndjson",
-    onchange: () => input.files[0] && chosen(input.files[0]),
-  });
-  const zone = h(
-    "div",
-    {
-      class: "drop",
-      ondragover: (event) => {
-        event.preventDefault();
-        zone.classList.add("over");
-      },
-      ondragleave: () => zone.classList.remove("over"),
-      ondrop: (event) => {
-        event.preventDefault();
-        zone.classList.remove("over");
-        const [file] = event.dataTransfer.files;
-        if (file) chosen(file);
-      },
-    },
-    h("p", { class: "drop-title" }, "Drop a CSV here"),
-    h("p", { class: "hint" }, "CSV, TSV or JSON lines, in UTF-8, with a header"),
-    h("label", { class: "button", for: "file" }, "Choose a file"),
-    input,
-  );
-  return zone;
-}
-
 function formFor({ file, look, tasks, wanted, follow, signal }) {
-  const guessed = guess(look.columns, look.rows);
-  const selection = (id, options, value) => h("select", { id }, options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
-  const columns = look.columns.map((column) => [column, column]);
+  const columns = columnChoice(look);
+  const { text, label } = columns;
   const name = h("input", { id: "task", value: wanted ?? slug(file.name), list: "known-tasks", required: true, maxlength: 64, spellcheck: "false", autocomplete: "off", oninput: () => check() });
   const kind = selection("kind", Object.entries(KINDS), "single_label");
-  const text = selection("text-column", columns, guessed.text);
-  const label = selection("label-column", columns, guessed.label);
   const head = selection("head", Object.entries(HEADS), "auto");
   const activate = h("input", { type: "checkbox", id: "activate" });
   const said = h("p", { class: "hint", id: "task-said" });
@@ -110,10 +85,7 @@ function formFor({ file, look, tasks, wanted, follow, signal }) {
       if (!known()) await api(path`/v1/tasks/${task}`, { method: "PUT", json: { kind: kind.value }, signal });
       const body = new FormData();
       body.append("file", file, file.name);
-      if (!look.json) {
-        body.append("text_column", text.value);
-        body.append("label_column", label.value);
-      }
+      columns.addTo(body);
       body.append("head", head.value);
       if (activate.checked) body.append("activate", "true");
       const job = await api(path`/v1/tasks/${task}/versions`, { method: "POST", body, signal });
@@ -125,7 +97,6 @@ function formFor({ file, look, tasks, wanted, follow, signal }) {
       button.disabled = false;
     }
   };
-  const field = (id, text, control, hint) => h("div", { class: "field" }, h("label", { for: id }, text), control, hint);
   const form = section(
     file.name,
     h(
@@ -136,8 +107,7 @@ function formFor({ file, look, tasks, wanted, follow, signal }) {
         { class: "fields" },
         field("task", "Task", name, said),
         field("kind", "Answers with", kind),
-        !look.json && field("text-column", "Column of texts", text),
-        !look.json && field("label-column", "Column of labels", label),
+        columns.fields,
         field("head", "Head", head),
       ),
       h("datalist", { id: "known-tasks" }, tasks.map((task) => h("option", { value: task.name }))),
