@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ServiceProcess, ValkeyProcess, free_port
 from tests.redis.load import Load, texts
-from tests.redis.proxies import Proxy
+from benchmarks.proxy import Proxy
 
 Start = Callable[..., ServiceProcess]
 Fault = Callable[[ValkeyProcess, Proxy], AbstractContextManager[None]]

@@ -26,7 +26,7 @@ from app.cache.server import ServerError
 from app.metrics import Metrics
 from tests.conftest import ROOT, ServiceProcess, ValkeyProcess, free_port, wait_for
 from tests.redis.codes import FINGERPRINT, WIDTH, count_missing, fill, make_digests
-from tests.redis.proxies import Proxy
+from benchmarks.proxy import Proxy
 
 TIMEOUT_S = 10.0
 
