@@ -74,7 +74,7 @@ def other_password(valkey: ValkeyProcess) -> Iterator[None]:
     # A client of its own: this connection stays let in, so that it can end the fault.
     client = redis.Redis(port=valkey.port, socket_timeout=5, single_connection_client=True)
     client.config_set("requirepass", "changed")
-    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    client.client_kill_filter(_type="normal", skipme=True)
     try:
         yield
     finally:

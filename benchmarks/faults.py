@@ -1,6 +1,6 @@
 """The table of faults: a steady load on real processes, each fault in turn, every answer checked.
 
-    python -m benchmarks.faults [--only encoder] [--list]
+    python -m benchmarks.faults [--only encoder api] [--list]
 
 A row's counts are from the fault's begin until all is well again. Exit status 1 if an answer was
 wrong, a promise was not kept, or the service did not come back by itself.
@@ -47,10 +47,11 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="faults with this in their names")
+    parser.add_argument("--only", nargs="*", default=[""], help="faults with these in their names")
     parser.add_argument("--list", action="store_true", help="print the names, run nothing")
     arguments = parser.parse_args()
-    chosen = [fault for fault in FAULTS if arguments.only.lower() in fault.name.lower()]
+    names = [name.lower() for name in arguments.only]
+    chosen = [fault for fault in FAULTS if any(name in fault.name.lower() for name in names)]
     if arguments.list:
         print("\n".join(fault.name for fault in chosen))
         return

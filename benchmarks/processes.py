@@ -1,7 +1,7 @@
 """Real processes of the service and of Valkey, to be killed and started again.
 
-Here and not in tests/, since the tests of faults and the table of faults (`benchmarks.faults`) use the
-same ones, and what is measured must run without the tests.
+Here and not in tests/: the tests of faults and their table (`benchmarks.faults`) share them, and
+what is measured must run without the tests.
 """
 
 from __future__ import annotations

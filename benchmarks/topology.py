@@ -1,4 +1,4 @@
-"""The service as it is deployed: Valkey, an encoder process and two api processes, of their own each.
+"""The service as it is deployed: Valkey, an encoder process and two api processes.
 
 Between the service and Valkey is a proxy (`benchmarks.proxy`, in threads of this process), for the
 faults of the connection.

@@ -260,7 +260,7 @@ class Batcher:
             rows = [piece.ids for piece in batch.entries]
             embeddings = any(piece.wants_embedding for piece in batch.entries)
             try:
-                # Not from the task, whose turn comes after all that is ready: the device would wait.
+                # Not from the task, whose turn comes after all that is ready: too late.
                 encoded = asyncio.get_running_loop().run_in_executor(
                     self._workers, self._encoder.forward, rows, batch.width, embeddings
                 )
