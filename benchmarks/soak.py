@@ -2,10 +2,10 @@
 
     python -m benchmarks.soak [--minutes 20] [--fault-every 60]
 
-Faults come from the table's list (`benchmarks.fault_list`) in an order drawn with a fixed seed; those
-that need a clock of their own are left out. Resident memory, file descriptors, threads and children
-of each process are noted every few seconds, and straight lines drawn through the second half's
-memory: one for each stretch in which a process lives, since a new one starts from little.
+Faults come from the table's list (`benchmarks.fault_list`) in an order drawn with a fixed seed;
+those that need a clock of their own are left out. Resident memory, file descriptors, threads and
+children of each process are noted every few seconds, and straight lines drawn through the second
+half's memory: one for each stretch in which a process lives, since a new one starts from little.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults of whole processes: memory, clocks, signals; what is answered meanwhile, and afterwards."""
+"""Faults of whole processes: memory, clocks, signals; what is answered then and afterwards."""
 
 from __future__ import annotations
 
