@@ -29,7 +29,7 @@ TASK_SETS = [
     ["sentiment", "banking_intent"],
     [TASK, "sentence_role"],
 ]
-CACHED, NEW, LONG = 60, 3000, 24
+CACHED, NEW, LONG = 60, 2000, 24
 NEVER_ASKED_AHEAD = 400  # codes of so many texts that come next are taken out of the cache
 CHORE_EVERY_S = 1.0
 
