@@ -292,7 +292,7 @@ def last_trouble(records: Sequence[Record], end: float) -> tuple[float, float]:
 
 
 def watch_recovery(
-    load: Load, began: float, ended: float, *, settled_s: float = 2.5, limit_s: float = 60.0
+    load: Load, began: float, ended: float, *, settled_s: float = 2.5, limit_s: float = 120.0
 ) -> Outcome:
     """Wait until nothing has been amiss for `settled_s`, and sum up what was since `began`."""
     while True:

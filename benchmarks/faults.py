@@ -101,7 +101,8 @@ def run_one(fault: Fault, topology: Topology, load: Load) -> Row:
     began = time.monotonic()
     with fault.cause(topology, load):
         time.sleep(fault.hold_s)
-    outcome = watch_recovery(load, began, time.monotonic())
+        ended = time.monotonic()  # what starting again takes is part of the recovery
+    outcome = watch_recovery(load, began, ended)
     if outcome.wrong:
         topology.broken.append(load.first_wrong)
     row = Row(fault.name, outcome, topology.said, topology.broken)

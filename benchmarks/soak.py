@@ -139,13 +139,14 @@ def in_turn(topology: Topology) -> Iterator[Fault]:
 def one_fault(fault: Fault, topology: Topology, load: Load, began: float) -> dict[str, Any]:
     """Bring it about; what came of it. Whatever it does, the soak goes on."""
     topology.said, topology.broken = [], []
-    started = time.monotonic()
+    started = ended = time.monotonic()
     try:
         with fault.cause(topology, load):
             time.sleep(fault.hold_s)
+            ended = time.monotonic()
     except Exception as error:
         topology.broken.append(f"{type(error).__name__}: {error}"[:300])
-    outcome = watch_recovery(load, started, time.monotonic())
+    outcome = watch_recovery(load, started, ended)
     return {
         "fault": fault.name,
         "at_s": started - began,
