@@ -5,7 +5,8 @@
 Faults come from the table's list (`benchmarks.fault_list`) in an order drawn with a fixed seed;
 those that need a clock of their own are left out. Resident memory, file descriptors, threads and
 children of each process are noted every few seconds, and straight lines drawn through the second
-half's memory: one for each stretch in which a process lives, since a new one starts from little.
+half's memory: one for each stretch in which a process lives, its first half minute left out, since
+a new one starts from little.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.checked import Load, watch_recovery
 from benchmarks.fault_list import FAULTS, Fault
@@ -36,6 +38,7 @@ from benchmarks.topology import Topology
 
 SEED = 5
 LEAST_SAMPLES = 6  # of a line
+STARTING_S = 30.0  # of a life, whose memory is that of loading and of the first requests
 REPORT_EVERY_S = 60.0
 
 
@@ -222,20 +225,28 @@ def children_of(pid: int) -> list[int]:
     return [one for one in pids if process_state(one)[1:2] == [str(pid)]]
 
 
-def summary(samples: Sequence[Sample], half_s: float, topology: Topology) -> dict[str, Any]:
+def summary(samples: Sequence[Sample], half_s: float) -> dict[str, Any]:
     """First, last, most of each, and the slope of memory over the second half."""
     first, last = samples[0], samples[-1]
     most = {
         name: max(getattr(one, name) for one in samples)
         for name in ("resident_mib", "descriptors", "threads", "children")
     }
-    slope = slope_of([one for one in samples if one.at >= half_s])
+    slope = slope_of([one for one in settled(samples) if one.at >= half_s])
     return {
         "first": asdict(first),
         "last": asdict(last),
         "most": most,
         "slope": None if slope is None else asdict(slope),
     }
+
+
+def settled(samples: Sequence[Sample]) -> list[Sample]:
+    """Without the first seconds of each life."""
+    begins: dict[int, float] = {}
+    for one in samples:
+        begins.setdefault(one.pid, one.at)
+    return [one for one in samples if one.at - begins[one.pid] >= STARTING_S]
 
 
 def slope_of(samples: Sequence[Sample]) -> Slope | None:
@@ -257,9 +268,9 @@ def slope_of(samples: Sequence[Sample]) -> Slope | None:
     return Slope(slope, error, len(times), len(whole))
 
 
-def centred(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def centred(values: Sequence[float]) -> NDArray[np.float64]:
     row = np.array(values, dtype=np.float64)
-    return row - row.mean()
+    return row - np.float64(row.mean())
 
 
 def markdown(result: dict[str, Any]) -> str:

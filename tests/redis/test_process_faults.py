@@ -177,7 +177,8 @@ def test_a_clock_that_jumps_an_hour_and_back(layout: str, processes: Start, tmp_
         **clock.environment,
     )
     service.http.put("/v1/tasks/fruit", json={})
-    with Load(service, texts(20, "whatever the time is")) as load:
+    others = ["sentiment", "emotion"]
+    with Load(service, texts(20, "whatever the time is"), tasks=others) as load:
         for seed, jump in enumerate((HOUR_S, -HOUR_S)):
             with clock.jumped(jump):
                 time.sleep(1.5)

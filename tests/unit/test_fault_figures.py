@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.checked import Record, last_trouble, problem_of_error, varied_texts
-from benchmarks.soak import Sample, slope_of
+from benchmarks.soak import STARTING_S, Sample, settled, slope_of
 
 
 def record(kind: str, ended: float, outcome: str = "200", **fields: object) -> Record:
@@ -84,3 +84,10 @@ def test_lives_share_a_slope_and_have_starts_of_their_own() -> None:
     assert slope.mib_a_minute == pytest.approx(expected)
     assert (slope.samples, slope.lives) == (len(rows), 3)
     assert slope_of([sample(0, 1), sample(1, 1)]) is None
+
+
+def test_the_start_of_each_life_is_left_out() -> None:
+    samples = [sample(at, 1, pid) for pid in (1, 2) for at in range(pid * 100, pid * 100 + 60, 10)]
+    assert [(one.pid, one.at) for one in settled(samples)] == [
+        (pid, pid * 100 + at) for pid in (1, 2) for at in (STARTING_S, 40, 50)
+    ]
