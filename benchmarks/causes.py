@@ -170,7 +170,7 @@ class Clock:
         return {
             "LD_PRELOAD": str(self.library()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",  # seconds until a jump is seen
+            "FAKETIME_NO_CACHE": "1",  # else a jump is seen by one process now, by another later
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",  # its name in older versions
         }

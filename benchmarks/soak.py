@@ -123,7 +123,7 @@ def soak(topology: Topology, arguments: argparse.Namespace) -> dict[str, Any]:
         "first_wrong": load.first_wrong,
         "failed_outside_of_faults": dict(Counter(one.outcome for one in outside)),
         "faults": events,
-        "processes": {name: summary(some, seconds / 2, topology) for name, some in samples.items()},
+        "processes": {name: summary(some, seconds / 2) for name, some in samples.items()},
     }
 
 
