@@ -5,9 +5,10 @@
 DATA is a folder of tasks (TASK/{train,test}.jsonl.gz with meta.json). Each seed draws other
 examples, the same for every method. Ours: the head that the service trains (`auto`), the same
 without the names of the labels, `prototype` and `linear`, on codes. Theirs: scikit-learn's logistic
-regression on all-MiniLM-L6-v2's floats, its strength cross-validated; and SetFit on the same MiniLM,
-by the Python of an environment of its own (`pip install torch==2.13.0 setfit==1.2.0`), on a subset
-of shots and seeds: it trains the whole encoder, minutes where a head takes a tenth of a second.
+regression on all-MiniLM-L6-v2's floats, its strength cross-validated; and SetFit on the same
+MiniLM, by the Python of an environment of its own (`pip install torch==2.13.0 setfit==1.2.0`), on a
+subset of shots and seeds: it trains the whole encoder, minutes where a head takes a tenth of a
+second.
 
 Tasks that an encoder was trained on say nothing here: name others with --tasks.
 """

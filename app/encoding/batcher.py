@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,8 +71,8 @@ class Batcher:
         )
         self._queue: TurnQueue[Piece] = TurnQueue(rule)
         self._in_flight: dict[tuple[bytes, bool], Entry] = {}
-        self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
-        self._workers = ThreadPoolExecutor(rule.workers, "device")
+        self._tokenizer_thread = _started(1, "tokenizer")
+        self._workers = _started(rule.workers, "device")
         self._free_workers = rule.workers
         self._dispatching = False
         self._short_since: float | None = None  # texts wait, and no worker has been free
@@ -258,37 +259,39 @@ class Batcher:
             self._free_workers -= 1
             rows = [piece.ids for piece in batch.entries]
             embeddings = any(piece.wants_embedding for piece in batch.entries)
-            # Not from the task, whose turn comes after all that is ready: the device would wait.
-            encoded = asyncio.get_running_loop().run_in_executor(
-                self._workers, self._encoder.forward, rows, batch.width, embeddings
-            )
+            try:
+                # Not from the task, whose turn comes after all that is ready: too late.
+                encoded = asyncio.get_running_loop().run_in_executor(
+                    self._workers, self._encoder.forward, rows, batch.width, embeddings
+                )
+            except Exception as error:  # no memory for it
+                self._free_workers += 1
+                self._fail_batch(batch, error)
+                continue
             self._start(self._finish(batch, encoded, time.perf_counter()))
         self._metrics.queued_tokens.set(self._queue.tokens)
 
     async def _finish(
         self, batch: Batch[Piece], running: asyncio.Future[EncodedBatch], started: float
     ) -> None:
-        """Store and answer a batch when the device is done with it."""
+        """Store and answer a batch when the device is done with it; on any failure, say so."""
         try:
-            encoded = await running
+            try:
+                encoded = await running
+            finally:
+                ended = time.perf_counter()
+                since_last = None if self._short_since is None else ended - self._short_since
+                self._free_workers += 1
+                self._dispatch()  # the next batch runs while this one is stored and answered
+                self._short_since = ended if len(self._queue) else None
+            self._admission.record(batch.tokens, ended - started, since_last)
+            self._observe(batch, ended - started, started)
+            await self._answer(_finished(batch, encoded, started, ended - started))
+        # Out of memory, anything can fail; without an answer its waiters would wait for ever.
         except Exception as error:
-            logger.exception("a forward pass failed")
-            failure = EncoderUnavailable(
-                f"the encoder failed: {type(error).__name__}", retry_after=1
-            )
-            for piece in batch.entries:
-                self._fail(piece.entry, failure)
-            return
-        finally:
-            ended = time.perf_counter()
-            since_last = None if self._short_since is None else ended - self._short_since
-            self._free_workers += 1
-            self._dispatch()  # the next batch runs while this one is stored and answered
-            self._short_since = ended if len(self._queue) else None
-        seconds = ended - started
-        self._admission.record(batch.tokens, seconds, since_last)
-        self._observe(batch, seconds, started)
-        finished = _finished(batch, encoded, started, seconds)
+            self._fail_batch(batch, error)
+
+    async def _answer(self, finished: list[tuple[Entry, Encoded]]) -> None:
         stored = {entry.key[0]: one.stored for entry, one in finished}
         try:
             await self._cache.set_many(self._info.fingerprint, stored)
@@ -302,6 +305,12 @@ class Batcher:
             self._end(entry)
             for call in entry.calls:
                 call.one_done()
+
+    def _fail_batch(self, batch: Batch[Piece], error: Exception) -> None:
+        logger.error("a forward pass failed", exc_info=error)
+        failure = EncoderUnavailable(f"the encoder failed: {type(error).__name__}", retry_after=1)
+        for piece in batch.entries:
+            self._fail(piece.entry, failure)
 
     def _observe(self, batch: Batch[Piece], seconds: float, started: float) -> None:
         metrics = self._metrics
@@ -347,6 +356,16 @@ class Batcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _started(count: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose threads run already: there may be no memory for a thread later."""
+    pool = ThreadPoolExecutor(count, name)
+    together = threading.Barrier(count + 1)
+    for _ in range(count):
+        pool.submit(together.wait)
+    together.wait()
+    return pool
 
 
 def _finished(

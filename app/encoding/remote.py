@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import logging
 import math
@@ -33,6 +32,8 @@ from models.encoder import EncoderInfo
 logger = logging.getLogger(__name__)
 
 INFO_MAX_AGE_S = 2.0
+# A request whose turn it is to ask waits no longer where an encoder is known: it may be frozen.
+INFO_WAIT_S = 0.1
 CONNECT_TIMEOUT_S = 2.0
 # Whose turn the texts take in the encoder's queue: to it, all requests come from the api.
 CLIENT_HEADER = "x-polyhead-client"
@@ -68,6 +69,7 @@ class RemoteEncoder:
         self._memory = memory
         self._info = _recall(memory)
         self._asked_at = float("-inf")
+        self._asking: asyncio.Task[bool] | None = None
 
     async def info(self) -> EncoderInfo:
         """The encoder as last seen; asked anew when that is a while ago.
@@ -77,8 +79,8 @@ class RemoteEncoder:
         """
         if time.monotonic() - self._asked_at > INFO_MAX_AGE_S:
             self._asked_at = time.monotonic()  # others go on with what is known meanwhile
-            with contextlib.suppress(EncoderUnavailable):
-                await self._refresh()
+            self._asking = asyncio.create_task(self.is_up())
+            await asyncio.wait([self._asking], timeout=INFO_WAIT_S if self._info else None)
         if self._info is None:
             self._asked_at = float("-inf")
             raise _unavailable("the encoder has not been reached yet")
@@ -123,6 +125,8 @@ class RemoteEncoder:
         return result
 
     async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
         await self._client.aclose()
 
     async def _refresh(self) -> None:

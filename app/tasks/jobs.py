@@ -1,7 +1,8 @@
 """Jobs on disk: one small file each, so that every process sharing the folder can answer for them.
 
 A job belongs to the process that runs it, which stamps the file as it goes. A job whose stamp has
-grown old belonged to a process that is gone: it reads as failed, and says why.
+grown old belonged to a process that is gone: it reads as failed, and says why. The clock alone does
+not decide that, since it may be set while the job runs: an old stamp must also stay as it is.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ from app.schemas import ErrorBody, Job
 
 STALE_AFTER_S = 15.0
 STAMP_EVERY_S = 2.0
+GRACE_S = 2.5 * STAMP_EVERY_S
 KEEP = 1000
 _ID = re.compile(r"^job-[0-9a-f]{32}$")
 
 
 class JobStore:
-    """Job files under `root`. Blocking; called in threads where it matters."""
+    """Job files under `root`. Blocking; called in threads where it matters.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        grace_s: how long an old stamp is watched before its job is given up.
+    """
+
+    def __init__(self, root: Path, grace_s: float = GRACE_S) -> None:
         self._root = root
+        self._grace_s = grace_s
+        self._stamps: dict[str, tuple[float, float]] = {}  # of jobs that run: stamp, seen since
         root.mkdir(parents=True, exist_ok=True)
 
     def create(self, task: str) -> Job:
@@ -65,12 +74,13 @@ class JobStore:
             if not _ID.fullmatch(job_id):
                 raise FileNotFoundError
             job = Job.model_validate_json(path.read_bytes())
-            age = time.time() - path.stat().st_mtime
+            stamp = path.stat().st_mtime
         except (FileNotFoundError, ValidationError):
             raise NotFound(f"no job {job_id[:80]!r}", param="id", code="job_not_found") from None
-        if job.status in ("queued", "running") and age > STALE_AFTER_S:
-            return interrupted(job)
-        return job
+        if job.status not in ("queued", "running"):
+            self._stamps.pop(job_id, None)
+            return job
+        return interrupted(job) if self._is_abandoned(job_id, stamp) else job
 
     def list(self) -> list[Job]:
         """All jobs, newest first."""
@@ -82,12 +92,23 @@ class JobStore:
                 continue
         return sorted(jobs, key=lambda job: -job.created_at)
 
+    def _is_abandoned(self, job_id: str, stamp: float) -> bool:
+        now = time.monotonic()
+        known, since = self._stamps.get(job_id, (stamp, now))
+        if known != stamp:
+            since = now
+        self._stamps[job_id] = (stamp, since)
+        unchanged = now - since
+        is_old = time.time() - stamp > STALE_AFTER_S
+        return unchanged > STALE_AFTER_S or (is_old and unchanged >= self._grace_s)
+
     def _prune(self) -> None:
         files = sorted(self._root.glob("job-*.json"), key=_age_key)
         for path in files[: max(0, len(files) - KEEP + 1)]:
             with contextlib.suppress(NotFound):  # damaged, or gone since
                 if self.get(path.stem).status in ("succeeded", "failed"):
                     path.unlink(missing_ok=True)
+                    self._stamps.pop(path.stem, None)
 
 
 def _age_key(path: Path) -> float:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import shutil
 import signal
 import threading
 import time
@@ -14,29 +11,22 @@ from typing import Any
 
 import pytest
 
+from benchmarks import causes
 from tests.api.test_tasks import rows, train
 from tests.conftest import ServiceProcess, ValkeyProcess, wait_for
 from tests.redis.load import Load, texts
-
-# What root needs to be refused by a folder's mode, as others are.
-WITHOUT_OVERRIDE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.fixture
 def service(valkey: ValkeyProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A service of this test's own, that permissions apply to."""
     process = ServiceProcess("all", tmp_path, REDIS_URL=valkey.url)
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("as root, and without setpriv: nothing is read-only")
-        process.command = [*WITHOUT_OVERRIDE, *process.command]
+    command = causes.heeding_modes(process.command)
+    if command is None:
+        pytest.skip("as root, and without setpriv: nothing is read-only")
+    process.command = command
     yield process.start()
     process.stop()
-
-
-def set_mode(root: Path, mode: int) -> None:
-    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
-        folder.chmod(mode)
 
 
 def predict_fruit(service: ServiceProcess) -> Any:
@@ -51,9 +41,7 @@ def test_a_registry_that_is_read_only_serves_and_says_so(
     for seed in (0, 1):
         train(service, "fruit", examples=rows(60, seed))
     before = predict_fruit(service)
-    tasks = tmp_path / "data" / "tasks"
-    set_mode(tasks, 0o555)
-    try:
+    with causes.read_only_folders(tmp_path / "data" / "tasks"):
         refusals = [
             service.http.put("/v1/tasks/other", json={}),
             service.http.post("/v1/tasks/fruit/versions/2/activate"),
@@ -71,8 +59,6 @@ def test_a_registry_that_is_read_only_serves_and_says_so(
         service.stop()
         service.start()  # all is there, nothing need be written
         assert predict_fruit(service) == before
-    finally:
-        set_mode(tasks, 0o755)
     assert service.http.post("/v1/tasks/fruit/versions/2/activate").status_code == 200
     assert train(service, "fruit", examples=rows(60, 2))["version"] == 3
     assert "Traceback" not in service.log.read_text()
@@ -86,16 +72,13 @@ def test_a_disk_that_is_full_while_a_version_is_written(
     train(service, "fruit", examples=rows(60))
     before = predict_fruit(service)
     versions = tmp_path / "data" / "tasks" / "fruit" / "versions"
-    assert service.process is not None
-    pid, (soft, hard) = service.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
     others = ["sentiment", "emotion"]
     with Load(service, texts(10, "while a disk is full"), tasks=others) as load:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
-        job = train(service, "fruit", examples=rows(60, 1), activate=True)
-        assert (job["status"], job["error"]["code"]) == ("failed", "storage_unavailable")
-        assert sorted(path.name for path in versions.iterdir()) == ["000001"]
-        assert predict_fruit(service) == before
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+        with causes.no_room_for_files(service):
+            job = train(service, "fruit", examples=rows(60, 1), activate=True)
+            assert (job["status"], job["error"]["code"]) == ("failed", "storage_unavailable")
+            assert sorted(path.name for path in versions.iterdir()) == ["000001"]
+            assert predict_fruit(service) == before
         job = train(service, "fruit", examples=rows(60, 1), activate=True)
         assert (job["status"], job["version"]) == ("succeeded", 2)
         assert predict_fruit(service)["fruit"]["version"] == 2

@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ServiceProcess, ValkeyProcess, free_port
+from benchmarks import causes
+from benchmarks.proxy import Proxy
+from tests.conftest import ServiceProcess, ValkeyProcess
 from tests.redis.load import Load, texts
-from tests.redis.proxies import Proxy
 
 Start = Callable[..., ServiceProcess]
 Fault = Callable[[ValkeyProcess, Proxy], AbstractContextManager[None]]
 
-GARBAGE = {
-    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    "an acknowledgement": b"+OK\r\n",
-    "a list that is too short": b"*1\r\n:1\r\n",
-    "nothing": b"$-1\r\n",
-    "too many answers": b"*1\r\n$3\r\nabc\r\n" * 50,
-    "a refusal": b"-ERR no\r\n",
-    "half of an answer": b"$1000\r\nabc",
-}
 
-
-@contextmanager
-def frozen(valkey: ValkeyProcess, _: Proxy) -> Iterator[None]:
-    assert valkey.process is not None
-    valkey.process.send_signal(signal.SIGSTOP)
-    yield
-    valkey.process.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def slow(_: ValkeyProcess, proxy: Proxy) -> Iterator[None]:
-    proxy.delay_s = 0.2
-    yield
-    proxy.delay_s = 0.0
-
-
-@contextmanager
-def other_password(valkey: ValkeyProcess, _: Proxy) -> Iterator[None]:
-    valkey.client.config_set("requirepass", "changed")
-    valkey.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    yield
-    valkey.client.config_set("requirepass", "")
-
-
-def answering(garbage: bytes) -> Fault:
-    @contextmanager
-    def fault(_: ValkeyProcess, proxy: Proxy) -> Iterator[None]:
-        proxy.garbage = garbage
-        yield
-        proxy.garbage = b""
-
-    return fault
+def garbage(_: ValkeyProcess, proxy: Proxy, answer: bytes) -> AbstractContextManager[None]:
+    return causes.garbage(proxy, answer)
 
 
 FAULTS: dict[str, Fault] = {
-    "frozen": frozen,
-    "slow": slow,
-    "other password": other_password,
-    **{f"garbage: {name}": answering(garbage) for name, garbage in GARBAGE.items()},
+    "frozen": lambda valkey, _: causes.frozen(valkey),
+    "slow": lambda _, proxy: causes.slow(proxy),
+    "other password": lambda valkey, _: causes.other_password(valkey),
+    **{
+        f"garbage: {name}": partial(garbage, answer=answer)
+        for name, answer in causes.GARBAGE.items()
+    },
 }
 
 
@@ -112,7 +77,7 @@ def test_a_frozen_server_is_waited_for_once_not_each_time(
 ) -> None:
     service = processes("all", tmp_path, REDIS_URL=valkey.url, POLYHEAD_CACHE_FRONT_MB="0")
     service.predict("hello")
-    with frozen(valkey, Proxy(valkey.port)):
+    with causes.frozen(valkey):
         for number in range(40):
             service.predict(f"hello {number}")
         waits = service.metric("polyhead_cache_errors_total")
@@ -136,21 +101,15 @@ def test_a_server_that_takes_no_codes_still_gives_them(
     # The queue's memory of what was encoded last would answer the second request.
     known, new = texts(20, "stored before"), texts(20, "not stored")
     before = service.predict(known)
-    if fault == "full":
-        valkey.client.config_set("maxmemory", 1)
-    else:
-        valkey.client.replicaof("127.0.0.1", free_port())
+    cause = causes.full if fault == "full" else causes.read_only
     with Load(service, known[:5]) as load:
-        load.wait_for_answers(20, "answers")
-        assert service.predict(known)["usage"]["cached"] == 20
-        first = service.predict(new)
-        assert (first["usage"]["cached"], first["usage"]["encoded"]) == (0, 20)
-        again = service.predict(new)
-        assert again["usage"]["cached"] == 0
-        if fault == "full":
-            valkey.client.config_set("maxmemory", 0)
-        else:
-            valkey.client.replicaof("NO", "ONE")
+        with cause(valkey):
+            load.wait_for_answers(20, "answers")
+            assert service.predict(known)["usage"]["cached"] == 20
+            first = service.predict(new)
+            assert (first["usage"]["cached"], first["usage"]["encoded"]) == (0, 20)
+            again = service.predict(new)
+            assert again["usage"]["cached"] == 0
         fresh = texts(5, "stored after")
         service.predict(fresh)
         assert service.predict(fresh)["usage"]["cached"] == 5

@@ -24,9 +24,9 @@ from app.cache.front import FrontCache
 from app.cache.layouts import Layout, open_store
 from app.cache.server import ServerError
 from app.metrics import Metrics
+from benchmarks.proxy import Proxy
 from tests.conftest import ROOT, ServiceProcess, ValkeyProcess, free_port, wait_for
 from tests.redis.codes import FINGERPRINT, WIDTH, count_missing, fill, make_digests
-from tests.redis.proxies import Proxy
 
 TIMEOUT_S = 10.0
 

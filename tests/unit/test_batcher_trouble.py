@@ -328,3 +328,41 @@ async def test_a_text_of_no_tokens_is_answered(
     house = make_house(rule=BatchRule(64, overhead))
     assert codes(await house.encode("")) == [code_of("")]
     assert codes(await house.encode("", "ab")) == [code_of(""), code_of("ab")]
+
+
+async def test_a_device_that_takes_no_work_fails_it_and_is_free_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As out of memory: before this was seen, the texts waited for ever and the worker was lost."""
+    workers = house.batcher._workers
+    submit = workers.submit
+
+    def no_memory(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(workers, "submit", no_memory)
+    for _ in range(3):
+        with pytest.raises(EncoderUnavailable, match="MemoryError"):
+            await house.encode("a")
+    monkeypatch.setattr(workers, "submit", submit)
+    assert codes(await house.encode("a")) == [code_of("a")]
+
+
+async def test_a_failure_after_the_pass_is_told_to_its_waiters(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.encoding.batcher._finished", no_memory)
+        with pytest.raises(EncoderUnavailable, match="MemoryError"):
+            await house.encode("a")
+    assert codes(await house.encode("a")) == [code_of("a")]
+
+
+async def test_the_threads_run_before_there_is_work(house: House) -> None:
+    """There may be no memory for a thread later."""
+    names = [thread.name for thread in threading.enumerate()]
+    assert sum(name.startswith("tokenizer") for name in names) >= 1
+    assert sum(name.startswith("device") for name in names) >= 1

@@ -16,7 +16,7 @@ from app.tasks.jobs import STALE_AFTER_S, JobStore
 
 @pytest.fixture
 def store(tmp_path: Path) -> JobStore:
-    return JobStore(tmp_path / "jobs")
+    return JobStore(tmp_path / "jobs", grace_s=0)
 
 
 def age(store: JobStore, job: Job, seconds: float) -> Path:
@@ -54,6 +54,41 @@ def test_a_job_that_nobody_stamps_reads_as_failed(store: JobStore, status: str) 
     assert failed.error.code == "job_interrupted"
     store.stamp(job.id)
     assert store.get(job.id).status == status
+
+
+class Times:
+    """`time` with a wall clock that can be set, and a monotonic one that cannot."""
+
+    def __init__(self) -> None:
+        self.wall, self.passed = time.time(), 0.0
+
+    def time(self) -> float:
+        return self.wall + self.passed
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+def test_a_clock_that_is_set_ends_no_job_and_keeps_none_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times()
+    monkeypatch.setattr(module, "time", times)
+    store = JobStore(tmp_path / "jobs", grace_s=5)
+    job = store.create("mood")
+    times.wall += 3600
+    for _ in range(10):  # its process goes on, by stamps of whatever clock
+        assert store.get(job.id).status == "queued"
+        times.passed += 2
+        age(store, job, 1000 - times.passed)
+    times.passed += 6  # and is gone
+    assert store.get(job.id).status == "queued"
+    times.passed += 6
+    assert store.get(job.id).status == "failed"
+    times.wall -= 2 * 3600
+    assert store.get(job.id).status == "queued"
+    times.passed += STALE_AFTER_S + 1
+    assert store.get(job.id).status == "failed"
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])

@@ -1,0 +1,184 @@
+"""The service as it is deployed: Valkey, an encoder process and two api processes.
+
+Between the service and Valkey is a proxy (`benchmarks.proxy`, in threads of this process), for the
+faults of the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from app.cache.keys import fingerprint_tag
+from benchmarks.causes import Clock, heeding_modes
+from benchmarks.checked import FORMS, Expected, Load, Truth, chunks, varied_texts
+from benchmarks.processes import ServiceProcess, ValkeyProcess
+from benchmarks.proxy import Proxy
+
+TASK = "mood"  # of our own, with two versions
+TASK_SETS = [
+    ["sentiment", "emotion", TASK],
+    ["abuse", "clickbait", "humour"],
+    ["sentiment", "banking_intent"],
+    [TASK, "sentence_role"],
+]
+CACHED, NEW, LONG = 60, 2000, 24
+NEVER_ASKED_AHEAD = 400  # codes of so many texts that come next are taken out of the cache
+CHORE_EVERY_S = 1.0
+
+
+class Topology:
+    """Started processes, and the answers of when all was well.
+
+    Args:
+        folder: for data and logs.
+        clock: that all of them go by, if not the machine's.
+    """
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        more = clock.environment if clock is not None else {}
+        self.clock = clock
+        valkey_folder = folder / "valkey"
+        valkey_folder.mkdir(parents=True)
+        self.folder = folder
+        self.data = folder / "api" / "data"
+        self.valkey = ValkeyProcess(valkey_folder, **more)
+        self.valkey.start()
+        self.proxy = Proxy(self.valkey.port)
+        # No front caches: each look-up needs the server, or the encoder in its place.
+        common = {
+            "REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0",
+            "POLYHEAD_CACHE_FRONT_MB": "0",
+            **more,
+        }
+        self.encoder = ServiceProcess("encoder", folder / "encoder", **common)
+        common["POLYHEAD_ENCODER_URL"] = self.encoder.url
+        self.apis = [ServiceProcess("api", folder / "api", **common) for _ in range(2)]
+        self.heeds_modes = True
+        for api in self.apis:
+            command = heeding_modes(api.command)
+            self.heeds_modes = command is not None
+            api.command = command or api.command
+        self.fingerprint = ""
+        self.expected: Expected = {}
+        self.cached = varied_texts(CACHED, "cached")
+        self.new = varied_texts(NEW, "new")
+        self.long = [text * 12 for text in varied_texts(LONG, "long")]
+        self.said: list[str] = []
+        self.broken: list[str] = []
+
+    @property
+    def processes(self) -> dict[str, ServiceProcess | ValkeyProcess]:
+        apis = {f"api {number}": api for number, api in enumerate(self.apis)}
+        return {"valkey": self.valkey, "encoder": self.encoder, **apis}
+
+    def start(self) -> None:
+        self.encoder.start()
+        for api in self.apis:
+            api.start()
+        self.fingerprint = self.apis[0].http.get("/info").json()["encoder"]["fingerprint"]
+
+    def stop(self) -> None:
+        for process in (*self.apis, self.encoder):
+            process.kill()
+            process.http.close()
+        self.proxy.close()
+        self.valkey.kill()
+
+    def learn(self) -> None:
+        """Make the task, and note what all texts are answered with; then forget the new ones."""
+        api = self.apis[0]
+        api.http.put(f"/v1/tasks/{TASK}", json={}).raise_for_status()
+        for version, about in enumerate(("first", "second"), 1):
+            job = self.train(about)
+            if job["status"] != "succeeded" or job["version"] != version:
+                raise RuntimeError(f"training for the measurement failed: {job.get('error')}")
+        tasks = sorted({task for some in TASK_SETS for task in some})
+        for version in (2, 1):
+            self.activate(api, version)
+            for texts in chunks([*self.cached, *self.new, *self.long], 256):
+                self._note(api.predict(texts, tasks=tasks)["data"], texts)
+        self.forget(self.new)
+
+    def train(self, about: str, **options: Any) -> dict[str, Any]:
+        """Train a version through the first api process; the job as it ended."""
+        http = self.apis[0].http
+        examples = [
+            {"text": text, "label": f"form {n % len(FORMS) // 4}"}
+            for n, text in enumerate(varied_texts(60, about))
+        ]
+        response = http.post(f"/v1/tasks/{TASK}/versions", json={"examples": examples, **options})
+        response.raise_for_status()
+        job: dict[str, Any] = response.json()
+        deadline = time.monotonic() + 60
+        while job["status"] in ("queued", "running") and time.monotonic() < deadline:
+            time.sleep(0.1)
+            job = http.get(f"/v1/jobs/{job['id']}").json()
+        return job
+
+    def activate(self, api: ServiceProcess, version: int) -> int:
+        """The status of the answer."""
+        return api.http.post(f"/v1/tasks/{TASK}/versions/{version}/activate").status_code
+
+    def active_versions(self) -> list[int | None]:
+        """Of each api process."""
+        return [self.active_version(api) for api in self.apis]
+
+    def active_version(self, api: ServiceProcess) -> int | None:
+        version: int | None = api.http.get(f"/v1/tasks/{TASK}").json().get("active_version")
+        return version
+
+    def delete(self, version: int) -> None:
+        path = f"/v1/tasks/{TASK}/versions/{version}"
+        self.apis[0].http.delete(path).raise_for_status()
+
+    def forget(self, texts: list[str]) -> None:
+        """Take texts' codes out of the cache, past the proxy."""
+        head = b"ph1:" + fingerprint_tag(self.fingerprint)
+        names = [head + bytes.fromhex(self.expected[text].key) for text in texts]
+        with contextlib.closing(redis.Redis(port=self.valkey.port, socket_timeout=1)) as client:
+            client.unlink(*names)
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        """The load, while texts that were asked for are forgotten before their next turn."""
+        urls = [api.url for api in self.apis]
+        over = threading.Event()
+        with Load(urls, self.expected, self.cached, self.new, TASK_SETS) as load:
+
+            def chore() -> None:
+                while not over.wait(CHORE_EVERY_S):
+                    with contextlib.suppress(redis.RedisError):
+                        self.forget(load.next_new(NEVER_ASKED_AHEAD))
+
+            forgetting = threading.Thread(target=chore)
+            forgetting.start()
+            try:
+                yield load
+            finally:
+                over.set()
+                forgetting.join()
+
+    def say(self, what: str) -> None:
+        """Note something for the table."""
+        self.said.append(what)
+
+    def check(self, kept: bool, promise: str) -> None:
+        """Note a promise that was not kept."""
+        if not kept:
+            self.broken.append(promise)
+
+    def _note(self, rows: list[dict[str, Any]], texts: Any) -> None:
+        for text, row in zip(texts, rows, strict=True):
+            truth = self.expected.setdefault(text, Truth(row["key"]))
+            for task, prediction in row["predictions"].items():
+                seen = truth.predictions.setdefault(task, [])
+                if prediction not in seen:
+                    seen.append(prediction)

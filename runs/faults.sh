@@ -1,0 +1,7 @@
+#!/bin/sh
+# The table of faults: real processes under a steady load, each fault in turn, every answer checked.
+# About 8 minutes.
+set -eu
+cd "$(dirname "$0")/.."
+make -s .venv/dev.stamp
+.venv/bin/python -m benchmarks.faults
