@@ -11,7 +11,7 @@ from .._labelled_file import LabelledRow, read_labelled
 from .._similar_types import Neighbour, Neighbours, Suspect
 from ._ask import JsonField, Texts, answer_all
 from ._connect import TaskOption, Tasks, connect, names_of
-from ._head import LabelColumn, TextColumn
+from ._labelled import LabelColumn, TextColumn
 from ._output import Format, Printer, Style, note, short
 from ._texts import batches
 
