@@ -101,7 +101,8 @@ def test_training_twice_encodes_once(service: ServiceProcess, task: str) -> None
     examples = rows(120, seed=time.time_ns())
     distinct = len({row["text"] for row in examples})
     first = train(service, task, examples=examples)["report"]["usage"]
-    assert first["encoded"] == distinct + 2  # the labels' names
+    assert first["inputs"] == 122  # with the labels' names, which other tests may have asked before
+    assert distinct <= first["encoded"] <= distinct + 2
     before = service.metric("polyhead_encoder_passes_total")
     second = train(service, task, examples=examples, head="mlp")
     assert second["report"]["usage"] == {"inputs": 120, "cached": 120, "encoded": 0}
