@@ -4,7 +4,7 @@
 
 No two tasks share a code, which is the worst there is. Median times of bringing the gauges up to
 date (`/metrics`, `/v1/stats`) and of all tasks' figures with their answers (`/v1/drift`): at first,
-with nothing new, with what comes in 15 s of much traffic, and with every code replaced.
+and after a pause in which nothing came, what comes in 15 s of much traffic, or all codes anew.
 """
 
 from __future__ import annotations
@@ -90,7 +90,13 @@ async def measure(
         await look()
         return time.perf_counter() - started
 
-    fresh = {"nothing": 0, f"{SCRAPE_S} s of traffic": int(SCRAPE_S * PER_SECOND), "all": WINDOW}
+    traffic = int(SCRAPE_S * PER_SECOND)
+    cases = {
+        "nothing new": (0, 0.0),
+        "all new, at once": (WINDOW, 0.0),
+        f"{traffic} new, {SCRAPE_S} s later": (traffic, SCRAPE_S),
+        f"all new, {SCRAPE_S} s later": (WINDOW, SCRAPE_S),
+    }
     found: dict[str, dict[str, float]] = {}
     for way in ("gauges", "all figures"):
         watch = DriftWatch(registry, Metrics(), per_second=1e9)
@@ -103,10 +109,11 @@ async def measure(
 
         send(watch, WINDOW)
         times = {"first": await timed(look)}
-        for what, count in fresh.items():
+        for what, (count, pause_s) in cases.items():
             seconds = []
             for _ in range(rounds):
                 send(watch, count)
+                await asyncio.sleep(pause_s)
                 seconds.append(await timed(look))
             times[what] = median(seconds)
         found[way] = {what: round(seconds, 4) for what, seconds in times.items()}

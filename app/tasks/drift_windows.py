@@ -96,8 +96,8 @@ class Windows:
 def still_hold(counted: int, noted: int, age_s: float) -> bool:
     """Whether figures of a window need not be made anew. Pure.
 
-    So a window costs one count every `KEEP_S` at most once it is full, and before that one for
-    each eighth by which it grows, however often somebody looks and whatever comes.
+    So a full window is counted once in `KEEP_S`, one that fills also for each eighth by which it
+    grew, however often somebody looks and whatever comes.
 
     Args:
         counted: texts that the window had taken when they were made.
