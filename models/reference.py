@@ -6,6 +6,7 @@ the head answers to them: a few kilobytes, in which no row can be found again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ MIN_ROWS = 20  # under which nothing is said
 QUANTILE = 0.99
 DRAWS = 1_000
 MOST_ROWS = 2_000  # that are drawn from; the frequencies are of all
+AT_ONCE = 8_192  # rows that are unpacked
 
 Counts = NDArray[np.uint32]
 Doubles = NDArray[np.float64]
@@ -76,6 +78,22 @@ def make_reference(codes: Codes, answers: NDArray[Any] | None = None) -> Referen
     )
 
 
+def reference_of_rows(codes: Codes, head: Head, kind: TaskKind, labels: int) -> Reference | None:
+    """Remember training rows and what a head answers to them.
+
+    Args:
+        codes: `(n, bits // 8)` uint8, of the rows; each code counts once.
+        head: that was trained on them.
+        kind: of the task.
+        labels: how many it has.
+
+    Returns:
+        None where there are fewer than `MIN_ROWS` different codes.
+    """
+    different = np.unique(codes, axis=0)
+    return make_reference(different, answer_counts(head, kind, labels, different))
+
+
 def answer_counts(
     head: Head, kind: TaskKind, labels: int, codes: Codes
 ) -> NDArray[np.int64] | None:
@@ -92,14 +110,23 @@ def answer_counts(
     """
     if kind != "single_label":
         return None
-    best, _ = HeadStack([head], [kind]).best(codes)
-    return np.bincount(best[:, 0], minlength=labels)
+    stack = HeadStack([head], [kind])
+    counts = np.zeros(labels, dtype=np.int64)
+    for some in _batches(codes):
+        counts += np.bincount(stack.best(some)[0][:, 0], minlength=labels)
+    return counts
 
 
 def count_ones(codes: Codes) -> Counts:
     """How many of some codes have each bit set: `(n, bits // 8)` uint8 to `(bits,)`."""
-    counts: Counts = np.unpackbits(codes, axis=1).sum(axis=0, dtype=np.uint32)
+    counts: Counts = np.zeros(codes.shape[1] * 8, dtype=np.uint32)
+    for some in _batches(codes):
+        counts += np.unpackbits(some, axis=1).sum(axis=0, dtype=np.uint32)
     return counts
+
+
+def _batches(codes: Codes) -> Iterator[Codes]:
+    return (codes[start : start + AT_ONCE] for start in range(0, len(codes), AT_ONCE))
 
 
 def bit_weights(ones: Counts, rows: int) -> Doubles:

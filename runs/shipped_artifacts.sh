@@ -2,6 +2,7 @@
 # Makes what is in models/artifacts: the encoder's thresholds and its int8 model (a minute), the
 # accuracy gate of every profile (about an hour), and the eight ready heads, trained on the codes
 # of the profile that is served and measured in all (about 10 minutes). Times are of 2 cores.
+# `ready_heads --references` leaves the heads as they are and only writes what drift is compared with.
 set -eu
 cd "$(dirname "$0")/.."
 : "${DATA:?set DATA to the folder of tasks}"

@@ -100,7 +100,7 @@ class Plan:
 
     def predict(self, codes: Sequence[bytes], with_scores: bool) -> list[dict[str, Any]]:
         """Predictions by task name, one dict a code."""
-        if self.stack is None:
+        if self.stack is None or not codes:
             return [{} for _ in codes]
         answers = self._answers(self.stack, codes, with_scores)
         for name, floor in self.floors:

@@ -16,7 +16,7 @@ from app.files import replace_file
 from app.tasks.registry import Registry
 from models.artifact import MANIFEST, ArtifactError, digest_file, digest_json
 from models.head_artifact import WEIGHTS, load_head
-from models.reference import load_reference
+from models.reference import REFERENCE, load_reference
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
     whole = [p for p in shipped.iterdir() if all((p / f).is_file() for f in (MANIFEST, WEIGHTS))]
     for folder in sorted(whole):
         name = folder.name
-        digest = digest_json([digest_file(folder / file) for file in (MANIFEST, WEIGHTS)])
+        digest = _digest(folder)
         if installed.get(name) == digest:
             continue
         known = registry.snapshot.tasks.get(name)
@@ -68,6 +68,12 @@ def _install(registry: Registry, shipped: Path, marks: Path) -> list[str]:
         news.append(name)
     replace_file(marks, json.dumps(installed, indent=1).encode())
     return news
+
+
+def _digest(folder: Path) -> str:
+    """Of all that is installed. A reference that came later makes the head a newer one."""
+    files = [folder / file for file in (MANIFEST, WEIGHTS, REFERENCE)]
+    return digest_json([digest_file(file) for file in files if file.is_file()])
 
 
 def _read_marks(marks: Path) -> dict[str, str]:

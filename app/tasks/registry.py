@@ -266,7 +266,8 @@ class Registry:
             NotFound: no such task or version.
             Conflict: the file is damaged.
         """
-        manifest = self.version(name, version)
+        # As last read: looking at the disk for each of many tasks looks at all of them each time.
+        manifest = self.snapshot.get(name).version(version)
         folder = self._files(name).version(version)
         try:
             return load_reference(folder, manifest.bits, len(manifest.labels))

@@ -21,7 +21,7 @@ from models.head_runtime import (
     HeadStack,
     TaskKind,
 )
-from models.reference import Reference, answer_counts, make_reference
+from models.reference import Reference, reference_of_rows
 
 PR_SET_PDEATHSIG = 1
 
@@ -157,13 +157,8 @@ def fit_and_evaluate(data: TrainingData, options: TrainingOptions) -> TrainingRe
         "fit_seconds": time.perf_counter() - started,
     }
     report["warnings"] = notes + _score_warnings(report, len(train)) + trained.warnings
-    reference = _reference(train, trained.head, data)
+    reference = reference_of_rows(train.codes, trained.head, data.kind, len(data.labels))
     return TrainingResult(trained.head, trained.kind, trained.thresholds, report, rows, reference)
-
-
-def _reference(train: ExampleRows, head: Head, data: TrainingData) -> Reference | None:
-    different = train.codes[np.unique(train.codes, axis=0, return_index=True)[1]]
-    return make_reference(different, answer_counts(head, data.kind, len(data.labels), different))
 
 
 def gather_rows(data: TrainingData) -> tuple[ExampleRows, int]:

@@ -5,6 +5,9 @@
 
 Each head is trained on the codes of the profile that is served by default, and measured on the
 standard test set in every profile that runs here: codes of another profile differ in a few bits.
+
+With `--references` the heads stay as they are; only what live traffic is compared with is written
+beside them, from the rows that they were trained on.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bulk import encode_texts
+from models.codes import Codes
 from models.encoder import Encoder
-from models.head_artifact import WEIGHTS, HeadManifest, save_head
-from models.head_runtime import HeadStack
+from models.head_artifact import WEIGHTS, HeadManifest, load_head, save_head
+from models.head_runtime import Head, HeadStack
 from models.identity import digest_thresholds, fingerprint_of
 from models.loading import load_profile, offers_of
 from models.packing import buckets_up_to
 from models.profiles import Profile, choose_profile, runnable_profiles, this_machine
-from models.reference import save_reference
+from models.reference import reference_of_rows, save_reference
 from models.source import Source, backbone_digest, open_source, thresholds_in
 from models.training.datasets import LabelledTexts, read_meta, read_split
 from models.training.job import TrainingData, TrainingOptions, fit_and_evaluate
@@ -65,14 +69,60 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--references", action="store_true")
     arguments = parser.parse_args()
     source = open_source(str(arguments.encoder))
+    if arguments.references:
+        add_references(source, arguments.data, arguments.out, arguments.threads)
+        return
     encoders = load_all(source, arguments.threads)
     print(", ".join(encoder.info.profile for encoder in encoders), flush=True)
     for task in READY:
         started = time.perf_counter()
         figures = build(task, arguments.data, source, encoders, arguments.out)
         print(f"{task.name:18} {figures} {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def add_references(source: Source, data: Path, out: Path, threads: int) -> None:
+    """Write a reference beside each stored head. Encodes the training rows, and nothing else."""
+    profile = choose_profile(this_machine(), offers_of(source))
+    encoder = load_profile(source, profile, threads)
+    for task in READY:
+        started = time.perf_counter()
+        manifest, head = load_head(out / task.name)
+        rows = read_split(data, task.data, "train").head(MAX_TRAIN_ROWS)
+        check_same_rows(task, manifest, rows, encoder.info.fingerprint)
+        codes = encode_texts(encoder, rows.texts)
+        accuracy = training_accuracy(head, codes, targets_of(rows, list(manifest.labels)))
+        tested = (manifest.report or {})["accuracy"]
+        if accuracy < tested:
+            raise ValueError(f"{task.name}: {accuracy:.4f} on these rows, {tested:.4f} on others")
+        reference = reference_of_rows(codes, head, manifest.kind, len(manifest.labels))
+        if reference is not None:
+            save_reference(out / task.name, reference)
+        print(f"{task.name:18} {accuracy:.4f} {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def check_same_rows(
+    task: ReadyTask, manifest: HeadManifest, rows: LabelledTexts, fingerprint: str
+) -> None:
+    """Check that a stored head can be one of these rows' codes.
+
+    Raises:
+        ValueError: it is of other rows, or of another encoder's codes.
+    """
+    trained_on = (manifest.report or {}).get("n_train")
+    if trained_on != len(rows.texts) or not set(rows.labels) <= set(manifest.labels):
+        raise ValueError(f"{task.name}: {len(rows.texts)} rows, trained on {trained_on}, or others")
+    first = next(iter(manifest.encoders))
+    if first != fingerprint:
+        raise ValueError(f"{task.name}: trained on codes of {first}, not of {fingerprint}")
+
+
+def training_accuracy(head: Head, codes: Codes, targets: NDArray[np.int64]) -> float:
+    """The share of rows that a head answers right: of its own more than of others."""
+    best, _ = HeadStack([head], ["single_label"]).best(codes)
+    return float((best[:, 0] == targets).mean())
 
 
 def load_all(source: Source, threads: int) -> list[Encoder]:

@@ -32,6 +32,8 @@ from ._report_types import (
     Coverage,
     Interval,
     LabelReport,
+    LearningCurve,
+    LearningPoint,
     Report,
     Seconds,
 )
@@ -112,6 +114,8 @@ __all__ = [
     "Kind",
     "LabelReport",
     "LabelShare",
+    "LearningCurve",
+    "LearningPoint",
     "McNemar",
     "Model",
     "Neighbour",

@@ -114,6 +114,40 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class LearningPoint:
+    """A head on a part of a version's training rows.
+
+    Attributes:
+        rows: Trained on.
+        accuracy: On the held-out rows; None for a regression.
+        interval: Its 95% interval (Wilson's), lower and upper end.
+        mae: Mean absolute error, regression only.
+    """
+
+    rows: int
+    accuracy: float | None = None
+    interval: tuple[float, ...] | None = None
+    mae: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurve:
+    """How a version's score grew with its training rows.
+
+    Attributes:
+        task: The task.
+        version: The version.
+        n_test: Held-out rows that all points are tested on.
+        data: By number of rows; the last is the version itself.
+    """
+
+    task: str
+    version: int
+    n_test: int
+    data: tuple[LearningPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Seconds:
     """Where the time of a training went, in seconds."""
 

@@ -1,10 +1,11 @@
-"""Decoded JSON to shadows, drift, backfills and outdated heads. Pure."""
+"""Decoded JSON to shadows, drift, learning curves, backfills and outdated heads. Pure."""
 
 from __future__ import annotations
 
 from ._drift_types import AnswerDrift, Drift, LabelShare
 from ._errors import ProtocolError
 from ._read import Fields, as_bool, as_float, as_int, as_map, as_text, list_of
+from ._report_types import LearningCurve, LearningPoint
 from ._version_types import Answer, Backfill, OutdatedHead, Shadow, ShadowExample, ShadowPair
 
 
@@ -99,6 +100,27 @@ def drift(value: object) -> Drift:
 def drifts(value: object) -> list[Drift]:
     """The answer of `GET /v1/drift`."""
     return list(Fields(value, "answer").need("data", list_of(_drift)))
+
+
+def _learning_point(value: object, where: str) -> LearningPoint:
+    fields = Fields(value, where)
+    return LearningPoint(
+        rows=fields.need("rows", as_int),
+        accuracy=fields.maybe("accuracy", as_float),
+        interval=fields.maybe("interval", list_of(as_float)),
+        mae=fields.maybe("mae", as_float),
+    )
+
+
+def learning_curve(value: object) -> LearningCurve:
+    """The answer of `GET /v1/tasks/{task}/versions/{n}/learning-curve`."""
+    fields = Fields(value, "answer")
+    return LearningCurve(
+        task=fields.need("task", as_text),
+        version=fields.need("version", as_int),
+        n_test=fields.need("n_test", as_int),
+        data=fields.need("data", list_of(_learning_point)),
+    )
 
 
 def backfill(value: object) -> Backfill:

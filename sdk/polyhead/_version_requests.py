@@ -10,6 +10,7 @@ from . import _task_parse, _version_parse
 from ._calls import Call
 from ._drift_types import Drift
 from ._inputs import check_list
+from ._report_types import LearningCurve
 from ._task_requests import task_path
 from ._task_types import Comparison, TaskVersion
 from ._version_types import Backfill, OutdatedHead, Shadow
@@ -61,6 +62,11 @@ def compare_versions(name: str, a: int, b: int) -> Call[Comparison]:
     """`POST /v1/tasks/{task}/versions/compare`."""
     body = {"a": operator.index(a), "b": operator.index(b)}
     return Call("POST", task_path(name, "versions", "compare"), _task_parse.comparison, json=body)
+
+
+def learning_curve(name: str, version: int) -> Call[LearningCurve]:
+    """`GET /v1/tasks/{task}/versions/{n}/learning-curve`."""
+    return Call("GET", version_path(name, version, "learning-curve"), _version_parse.learning_curve)
 
 
 def delete_version(name: str, version: int) -> Call[None]:

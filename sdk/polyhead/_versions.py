@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from . import _similar_requests, _version_requests
 from ._calls import Call
 from ._drift_types import Drift
+from ._report_types import LearningCurve
 from ._similar_types import Suspects
 from ._task_types import Comparison, TaskVersion
 from ._version_requests import KEEP, Keep
@@ -98,6 +99,22 @@ class TaskVersions:
             Conflict: There are no such texts, or the versions read different encoders' codes.
         """
         return self._send(_version_requests.compare_versions(name, a, b))
+
+    def learning_curve(self, name: str, version: int) -> LearningCurve:
+        """How the score grew with the training rows: whether more would help.
+
+        Heads are fitted on parts of the version's stored rows, which takes seconds the first time.
+
+        Args:
+            name: The task.
+            version: The version.
+
+        Raises:
+            NotFound: There is no such task or version.
+            Conflict: It was stored without its rows, or none were held out.
+            Overloaded: Others wait for theirs.
+        """
+        return self._send(_version_requests.learning_curve(name, version))
 
     def delete_version(self, name: str, version: int) -> None:
         """Delete a head version and the rows that were stored with it.

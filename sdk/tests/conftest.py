@@ -180,6 +180,8 @@ class FakeService:
                 return 200, self.similar(body)
             case "GET", ["tasks", name, "versions", number, "suspects"]:
                 return 200, {"task": name, "version": int(number), "rows": 0, "data": []}
+            case "GET", ["tasks", name, "versions", number, "learning-curve"]:
+                return 200, learning_curve(name, int(number))
             case "GET", ["drift"]:
                 return 200, {"object": "list", "data": [drift(name) for name in self.tasks]}
             case "GET", ["retraining"]:
@@ -319,6 +321,13 @@ def drift(task):
     answer |= {"shifted": True, "texts": 300, "training_rows": 160, "since": 1.5, "reason": None}
     labels = [{"label": "a", "trained": 0.5, "live": 0.75}]
     return {**answer, "answers": {"share": 0.25, "by_chance": 0.05, "labels": labels}}
+
+
+def learning_curve(task, version):
+    points = [{"rows": 40, "accuracy": 0.5, "interval": [0.25, 0.75], "mae": None}]
+    points.append({"rows": 80, "accuracy": None, "interval": None, "mae": 1.5})
+    answer = {"object": "task.learning_curve", "task": task, "version": version, "n_test": 20}
+    return {**answer, "data": points}
 
 
 def report():

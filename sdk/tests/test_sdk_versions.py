@@ -10,6 +10,8 @@ from polyhead import (
     Backfill,
     Drift,
     LabelShare,
+    LearningCurve,
+    LearningPoint,
     NotFound,
     OutdatedHead,
     Overloaded,
@@ -58,6 +60,12 @@ def test_drift_is_read_in_full(client, service):
     assert last(service) == ("GET", "/v1/tasks/topic/drift")
     assert found in client.tasks.drifts()
     assert last(service) == ("GET", "/v1/drift")
+
+
+def test_a_learning_curve_is_read_in_full(client, service):
+    points = (LearningPoint(40, 0.5, (0.25, 0.75)), LearningPoint(80, mae=1.5))
+    assert client.tasks.learning_curve("topic", 3) == LearningCurve("topic", 3, 20, points)
+    assert last(service) == ("GET", "/v1/tasks/topic/versions/3/learning-curve")
 
 
 def test_a_shadow_is_read_in_full(client, service):

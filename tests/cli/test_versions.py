@@ -108,6 +108,22 @@ def test_report(polyhead: Polyhead, two: str) -> None:
     assert polyhead("report", two, 7).status == 4
 
 
+def test_learning_curve(polyhead: Polyhead, two: str) -> None:
+    points = polyhead("learning-curve", two).lines
+    report = polyhead("report", two).one["report"]
+    assert {(one["task"], one["version"], one["n_test"]) for one in points} == {
+        (two, 1, report["n_test"])
+    }
+    assert [one["rows"] for one in points] == sorted(one["rows"] for one in points)
+    assert (points[-1]["rows"], points[-1]["accuracy"]) == (report["n_train"], report["accuracy"])
+    assert polyhead("learning-curve", two, 2).lines[-1]["version"] == 2
+    shown = table(polyhead, "learning-curve", two).out
+    assert shown.splitlines()[0].split() == ["rows", "accuracy", "tested", "on"]
+    assert f"{points[-1]['accuracy']:.3f} (" in shown
+    assert polyhead("learning-curve", two, 7).status == 4
+    assert polyhead("learning-curve", "sentiment").status == 4  # it came without rows
+
+
 def test_shadow(polyhead: Polyhead, two: str, service: ServiceProcess) -> None:
     assert polyhead("shadow", "show", two).status == 4
     started = polyhead("shadow", "start", two).one

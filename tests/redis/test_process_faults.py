@@ -191,3 +191,30 @@ def test_a_clock_that_jumps_an_hour_and_back(layout: str, processes: Start, tmp_
     assert load.failed == []
     assert load.wrong == []
     assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.skipif(causes.Clock.library() is None, reason="no libfaketime")
+def test_a_clock_that_is_set_forward_fails_no_training_under_way(
+    processes: Start, tmp_path: Path
+) -> None:
+    """The job's stamps are an hour old then, and stay so: the files keep the machine's own time."""
+    clock = causes.Clock(tmp_path)
+    service = processes("all", tmp_path, NO_FAKE_STAT="1", **clock.environment)
+    service.http.put("/v1/tasks/fruit", json={})
+    body = {"examples": rows(1_500)}
+    job = service.http.post("/v1/tasks/fruit/versions", json=body).json()
+
+    def status() -> Any:
+        return service.http.get(f"/v1/jobs/{job['id']}").json()["status"]
+
+    wait_for(lambda: status() == "running", 30, "the training")
+    seen = []
+    with clock.jumped(HOUR_S):
+        until = time.monotonic() + 120
+        while not seen or seen[-1] == "running":
+            assert time.monotonic() < until
+            seen.append(status())
+            time.sleep(0.02)
+    print(f"{len(seen)} looks while the clock was off")
+    assert seen[-1] == "succeeded"
+    assert seen[:-1]  # the clock was set in the middle of it

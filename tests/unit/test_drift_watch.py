@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.metrics import Metrics
-from app.tasks import drift as module
-from app.tasks.drift import WINDOW, DriftWatch
+from app.tasks import drift as drift_module
+from app.tasks import drift_windows as module
+from app.tasks.drift import DriftWatch
+from app.tasks.drift_windows import KEEP_S, WINDOW, still_hold
 from app.tasks.plans import Plan
 from app.tasks.registry import Registry
 from models.codes import Codes
+from models.example_rows import TEST, TRAIN, ExampleRows, join_rows
 from models.head_artifact import HeadManifest
-from models.reference import make_reference
+from models.reference import REFERENCE, make_reference
 
 BITS = 64
 
@@ -41,6 +46,10 @@ class Traffic:
         self._sent += 1
         rows = [code.tobytes() for code in codes]
         self.watch.note(Plan((), None, (), names, None), encoder, rows)
+
+    def kept(self, name: str) -> list[bytes]:
+        window = self.watch._windows.get(name, 0.0)
+        return list(window.codes) if window else []
 
     async def texts(self, name: str) -> int:
         return (await self.watch.report(self.registry.snapshot.get(name))).texts
@@ -70,18 +79,18 @@ async def test_a_window_is_bounded_and_then_sampled(traffic: Traffic) -> None:
     for _ in range(30):
         traffic.send(100, "a")
     assert await traffic.texts("a") == WINDOW
-    kept = set(traffic.watch._windows["a"].codes)
+    kept = set(traffic.kept("a"))
     traffic.send(100, "a")  # at once: nothing is taken
-    assert set(traffic.watch._windows["a"].codes) == kept
+    assert set(traffic.kept("a")) == kept
     traffic.now += 2
     traffic.send(100, "a")
-    assert len(set(traffic.watch._windows["a"].codes) - kept) == 2 * module.PER_SECOND
+    assert len(set(traffic.kept("a")) - kept) == 2 * module.PER_SECOND
 
 
 async def test_of_a_large_request_texts_from_all_over_it_are_kept(traffic: Traffic) -> None:
     codes = [number.to_bytes(8, "big") for number in range(10 * WINDOW)]
     traffic.watch.note(Plan((), None, (), ("a",), None), "f1", codes)
-    kept = [int.from_bytes(code, "big") for code in traffic.watch._windows["a"].codes]
+    kept = [int.from_bytes(code, "big") for code in traffic.kept("a")]
     assert kept == list(range(0, 10 * WINDOW, 10))
 
 
@@ -101,8 +110,8 @@ async def test_windows_and_sets_of_tasks_are_bounded(
     monkeypatch.setattr(module, "MAX_SETS", 4)
     for number in range(10):
         traffic.send(5, f"task-{number}")
-    assert list(traffic.watch._windows) == ["task-7", "task-8", "task-9"]
-    assert len(traffic.watch._buckets) == 4
+    assert traffic.watch._windows.names() == ["task-7", "task-8", "task-9"]
+    assert len(traffic.watch._windows._buckets) == 4
 
 
 async def test_gauges_are_of_tasks_that_have_a_number(traffic: Traffic) -> None:
@@ -125,3 +134,107 @@ async def test_a_damaged_reference_is_no_number_and_no_error(
     found = await traffic.watch.report(traffic.registry.snapshot.get("a"))
     assert found.drift is None
     assert found.reason == "version 1 knows no bit frequencies of 20 training rows"
+
+
+@given(st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0, 100))
+def test_figures_hold_until_an_eighth_more_or_ten_seconds(
+    counted: int, new: int, age_s: float
+) -> None:
+    holds = still_hold(counted, counted + new, age_s)
+    if new == 0:
+        assert holds
+    elif age_s >= KEEP_S:
+        assert not holds
+    elif counted >= WINDOW:
+        assert holds
+    else:
+        assert holds == (new < counted / 8)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=200))
+def test_a_window_that_fills_is_counted_a_few_dozen_times(sizes: list[int]) -> None:
+    counted = noted = counts = 0
+    for size in sizes:
+        noted += size
+        if not still_hold(counted, noted, 0.0):
+            counted, counts = noted, counts + 1
+    # Once for each of the first eight texts, then growing by an eighth up to the window.
+    assert counts <= 8 + np.log(WINDOW / 8) / np.log(9 / 8) + 1
+
+
+async def test_looking_again_counts_nothing_again(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counting(codes: Codes) -> Any:
+        counts.append(len(codes))
+        return real(codes)
+
+    real = drift_module.count_ones
+    monkeypatch.setattr(drift_module, "count_ones", counting)
+    traffic.send(WINDOW, "a", "b")  # the two share their codes
+    for _ in range(3):
+        await traffic.watch.publish()
+    assert counts == [WINDOW]
+    before = await traffic.watch.report(traffic.registry.snapshot.get("a"))
+    assert before.answers is not None  # which gauges do not need
+    assert len(counts) == 2
+    traffic.now += KEEP_S / 2
+    traffic.send(20, "a", "b")
+    await traffic.watch.publish()
+    assert await traffic.watch.report(traffic.registry.snapshot.get("a")) == before
+    assert len(counts) == 2
+    traffic.now += KEEP_S / 2
+    after = await traffic.watch.report(traffic.registry.snapshot.get("a"))
+    assert after.drift != before.drift
+    assert len(counts) == 3
+
+
+async def test_another_active_version_is_seen_at_once(
+    traffic: Traffic,
+    make_manifest: Callable[..., HeadManifest],
+    make_head: Callable[..., Any],
+    random_codes: Callable[..., Codes],
+) -> None:
+    traffic.send(100, "a")
+    assert (await traffic.watch.report(traffic.registry.snapshot.get("a"))).training_rows == 200
+    reference = make_reference(random_codes(50, BITS, 7))
+    head = make_head(bits=BITS)
+    traffic.registry.add_version("a", make_manifest(bits=BITS), head, reference=reference)
+    traffic.registry.activate("a", 2)
+    assert (await traffic.watch.report(traffic.registry.snapshot.get("a"))).training_rows == 50
+
+
+async def test_a_reference_that_was_not_stored_is_made_of_the_training_rows(
+    traffic: Traffic,
+    make_manifest: Callable[..., HeadManifest],
+    make_head: Callable[..., Any],
+    random_codes: Callable[..., Codes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, test = random_codes(200, BITS, 99), random_codes(80, BITS, 98)
+    rows = join_rows(
+        [
+            ExampleRows.of(train, np.zeros(200, dtype=np.int64), TRAIN),
+            ExampleRows.of(test, np.zeros(80, dtype=np.int64), TEST),
+        ]
+    )
+    traffic.registry.create("c", "single_label", ["a", "b"], None)
+    traffic.registry.add_version("c", make_manifest(bits=BITS), make_head(bits=BITS), rows)
+    traffic.registry.activate("c", 1)
+    assert not (tmp_path / "c/versions/000001" / REFERENCE).exists()
+    traffic.send(100, "a", "c")
+
+    monkeypatch.setattr(drift_module, "MAKING_S", -1.0)  # a look that has no time for it
+    found = await traffic.watch.report(traffic.registry.snapshot.get("c"))
+    assert (found.drift, found.training_rows) == (None, None)
+    assert found.reason == "the training rows of version 1 are yet to be counted"
+    monkeypatch.setattr(drift_module, "MAKING_S", 1.0)
+    made, stored = await traffic.watch.reports(
+        [traffic.registry.snapshot.get(name) for name in ("c", "a")]
+    )
+    assert made.model_dump(exclude={"task", "since"}) == stored.model_dump(
+        exclude={"task", "since"}
+    )

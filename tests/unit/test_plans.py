@@ -237,6 +237,16 @@ def test_an_unknown_task_is_not_found_and_its_name_is_cut(state: State) -> None:
     assert len(caught.value.message) < 120
 
 
+@pytest.mark.parametrize("mlp", [False, True])
+@pytest.mark.parametrize("with_scores", [False, True])
+def test_no_codes_have_no_answers(state: State, mlp: bool, with_scores: bool) -> None:
+    plan = plan_for(
+        snapshot(state("t", head=random_head(3, mlp=mlp)), state("u")), None, "f1", BITS
+    )
+    assert plan.predict([], with_scores) == []
+    assert plan.written([], with_scores) == []
+
+
 def test_plans_are_kept_with_their_snapshot_and_bounded(state: State) -> None:
     snap = snapshot(*(state(f"t{n}") for n in range(MAX_PLANS + 5)))
     first = plan_for(snap, ["t0"], "f1", BITS)

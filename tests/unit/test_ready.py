@@ -14,6 +14,7 @@ from app.tasks.registry import Registry
 from models.artifact import MANIFEST
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import LinearHead
+from models.reference import make_reference, save_reference
 
 CARD = {"use": "Tells moods apart."}
 
@@ -35,7 +36,12 @@ class Home:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         manifest = self._manifest(**{"card": CARD} | fields)
-        save_head(folder, manifest, self._head(winner, outputs=len(manifest.labels)), half=True)
+        save_head(
+            folder,
+            manifest,
+            self._head(winner, bits=manifest.bits, outputs=len(manifest.labels)),
+            half=True,
+        )
 
     def train(self, name: str) -> int:
         """A version of the user's own."""
@@ -95,6 +101,21 @@ def test_a_newer_one_becomes_a_new_active_version(home: Home) -> None:
     state = home.registry.snapshot.get("mood")
     assert (list(state.versions), state.active) == ([1, 2], 2)
     assert home.winner("mood") == 1
+
+
+def test_a_reference_that_came_later_is_picked_up_once(home: Home, random_codes: Any) -> None:
+    home.ship("mood", bits=64)
+    home.install()
+    assert home.registry.reference("mood", 1) is None
+    reference = make_reference(random_codes(50))
+    assert reference is not None
+    save_reference(home.shipped / "mood", reference)
+    assert home.install() == ["mood"]
+    assert home.registry.snapshot.get("mood").active == 2
+    found = home.registry.reference("mood", 2)
+    assert found is not None
+    assert found.rows == 50
+    assert home.install() == []
 
 
 def test_a_newer_one_does_not_replace_the_users_active_version(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""`polyhead report`, `evaluate` and `jobs`: what a version is worth, and trainings under way."""
+"""`polyhead report`, `learning-curve`, `evaluate` and `jobs`: what versions are worth, and jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .._report_types import Report
+from .._report_types import LearningPoint, Report
 from .._task_types import Job
 from ._connect import Number, TaskName, TaskOption, chosen_version, connect
 from ._labelled import LabelColumn, TextColumn, labelled
@@ -25,6 +25,31 @@ def report(
     lines: list[tuple[str, object]] = [("version", of_task(found.version, task, found.active))]
     lines += report_lines(found.report) if found.report else [("report", "it came without one")]
     Printer(style).facts(found, lines)
+
+
+def learning_curve(
+    context: typer.Context, task: TaskName, version: Number = None, style: Format = Style.AUTO
+) -> None:
+    """How the score grew with the training rows; of the active version if none is named.
+
+    Heads on parts of its rows, and last the version itself, all tested on the rows it held out.
+    """
+    with connect(context) as client:
+        found = client.tasks.learning_curve(task, chosen_version(client, task, version))
+    one = {"task": found.task, "version": found.version, "n_test": found.n_test}
+    records = (
+        one | {name: getattr(point, name) for name in point.__slots__} for point in found.data
+    )
+    score = "accuracy" if found.data and found.data[-1].mae is None else "mean absolute error"
+    rows = ([point.rows, _score(point), found.n_test] for point in found.data)
+    Printer(style).show(records, ["rows", score, "tested on"], rows)
+
+
+def _score(point: LearningPoint) -> str:
+    if point.mae is not None:
+        return figure(point.mae)
+    ends = " to ".join(figure(end) for end in point.interval or ())
+    return f"{figure(point.accuracy)} ({ends})" if ends else figure(point.accuracy)
 
 
 def evaluate(

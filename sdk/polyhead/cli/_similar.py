@@ -91,7 +91,11 @@ def suspects(
     label_column: LabelColumn = "label",
     style: Format = Style.AUTO,
 ) -> None:
-    """Find rows that a version was trained on whose labels look wrong, the worst first."""
+    """Find rows that a version was trained on whose labels look wrong, the worst first.
+
+    FILE gives texts to the rows of the version's own examples; those of a base, or given as tests,
+    are told by number alone.
+    """
     rows = [] if file is None else read_labelled(file, text_column, label_column)
     with connect(context) as client:
         if version is None:
