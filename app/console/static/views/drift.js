@@ -20,7 +20,7 @@ export function driftPanel(task, signal) {
     }
   };
   load();
-  return section("Drift", holder, h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", onclick: load }, "Refresh")));
+  return section("Drift", holder, h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", "aria-label": "Refresh the drift", onclick: load }, "Refresh")));
 }
 
 function body(found) {
