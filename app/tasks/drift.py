@@ -168,7 +168,9 @@ class DriftWatch:
             return _Figures(len(codes), since, reason="no version is active")
         reference = self._reference(state, state.active)
         if reference is None:
-            reason = f"version {state.active} knows no bit frequencies of {MIN_ROWS} training rows"
+            reason = (
+                f"version {state.active} has no bit frequencies of {MIN_ROWS} or more training rows"
+            )
             return _Figures(len(codes), since, reason=reason)
         if window and window.encoder not in manifest.encoders:
             codes = ()  # asked before the version became active, of another encoder

@@ -47,7 +47,7 @@ def test_a_dropped_file_becomes_a_version(visit: Start, console: Any) -> None:
     expect(page.get_by_text("Version 1 of by-drop is there")).to_be_visible()
     newest = page.get_by_role("region", name="Trainings and tests").locator("tbody tr").first
     expect(newest).to_contain_text("by-drop")
-    expect(newest).to_contain_text("training")
+    expect(newest).to_contain_text("version 1 trained")
     expect(newest).to_contain_text("done")
     assert page.locator("progress").evaluate("bar => bar.value") == 1
     page.get_by_role("link", name="See its report").click()
@@ -169,7 +169,7 @@ def test_a_version_is_tested_on_later_texts(visit: Start, console: Any) -> None:
     page.get_by_role("navigation").get_by_role("link", name="Train").click()
     jobs = page.get_by_role("region", name="Trainings and tests").locator("tbody tr")
     of_it = jobs.filter(has=page.get_by_role("link", name="tested", exact=True))
-    expect(of_it.locator("td:nth-child(2)")).to_have_text(["test", "training"])
+    expect(of_it.locator(".below")).to_have_text(["version 1 tested", "version 1 trained"])
 
 
 def test_what_cannot_be_tested_on_is_told(visit: Start, console: Any) -> None:

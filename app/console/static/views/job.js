@@ -99,21 +99,24 @@ async function load(holder, signal, open) {
     holder,
     table(
       "Trainings and tests",
-      ["Task", "What", "Status", wide("Started"), number("Version"), number("Accuracy")],
+      ["Task", "Status", wide("Started"), number("Accuracy")],
       jobs.slice(0, SHOWN).map((job) =>
         h(
           "tr",
           {},
-          h("td", { class: "clip" }, h("a", { href: job.version ? link(job) : `#/tasks/${encodeURIComponent(job.task)}` }, job.task)),
-          h("td", {}, isTest(job) ? "test" : "training"),
+          h("td", { class: "main" }, h("a", { href: job.version ? link(job) : `#/tasks/${encodeURIComponent(job.task)}` }, job.task), h("span", { class: "hint below" }, what(job))),
           h("td", {}, status(job, open)),
           h("td", { class: "nowrap wide-only" }, date(job.created_at)),
-          h("td", { class: "number" }, job.version ? `v${job.version}` : "–"),
           h("td", { class: "number" }, percent(job.report?.accuracy)),
         ),
       ),
     ),
   );
+}
+
+function what(job) {
+  if (!job.version) return isTest(job) ? "test" : "training";
+  return `version ${job.version} ${isTest(job) ? "tested" : "trained"}`;
 }
 
 function status(job, open) {

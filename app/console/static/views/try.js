@@ -171,7 +171,7 @@ function history(result) {
           h(
             "tr",
             {},
-            h("td", { class: "clip" }, one.input),
+            h("td", { class: "clip rest" }, one.input),
             h("td", { class: "number" }, one.passes ? count(one.passes) : badge("0, cached", "good")),
             h("td", { class: "number wide-only" }, count(one.answers)),
             h("td", { class: "number" }, milliseconds(one.ms)),
