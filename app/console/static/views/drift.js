@@ -3,7 +3,7 @@
 import { api, path } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, decimal, isNumber, list, percent, plural, sentence } from "../format.js";
-import { badge, empty, number, problem, section, table, tile, tiles } from "../parts.js";
+import { badge, breakable, empty, number, problem, section, table, tile, tiles } from "../parts.js";
 
 /** A badge for a task that is known to be asked about other texts; nothing for the others. */
 export function driftBadge(drift) {
@@ -45,7 +45,7 @@ function answers({ share, by_chance, labels }) {
     table(
       "Answers",
       ["Label", number("In training"), number("Live")],
-      list(labels).map((one) => h("tr", {}, h("td", { class: "main" }, one.label), h("td", { class: "number" }, percent(one.trained)), h("td", { class: "number" }, percent(one.live)))),
+      list(labels).map((one) => h("tr", {}, h("td", { class: "main" }, breakable(one.label)), h("td", { class: "number" }, percent(one.trained)), h("td", { class: "number" }, percent(one.live)))),
     ),
   );
 }

@@ -3,7 +3,7 @@
 
 import { fill, h } from "../dom.js";
 import { count, decimal, isNumber, isObject, list, percent, plural, short } from "../format.js";
-import { badge, notice, number, section, table, tile, tiles } from "../parts.js";
+import { badge, breakable, notice, number, section, table, tile, tiles } from "../parts.js";
 import { confusionPart } from "./confusion.js";
 import { calibratedFrom, calibrationPart, coveragePart, learningPart } from "./curves.js";
 import { settingsPart } from "./settings.js";
@@ -104,7 +104,7 @@ function labelsPart(report, on = "") {
           h(
             "tr",
             {},
-            h("td", { class: "clip" }, one.label),
+            h("td", { class: "clip" }, breakable(one.label)),
             h("td", { class: "number" }, percent(one.precision, 0)),
             h("td", { class: "number" }, percent(one.recall, 0)),
             h("td", { class: "number" }, decimal(one.f1, 2)),

@@ -3,7 +3,7 @@
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, isNumber, isObject, list, milliseconds, percent, plural } from "../format.js";
-import { badge, empty, meter, notice, number, problem, section, table, tile, tiles, wide } from "../parts.js";
+import { badge, breakable, empty, meter, notice, number, problem, section, table, tile, tiles, wide } from "../parts.js";
 
 const SAMPLES = [
   "My card still has not arrived and nobody answers the phone!",
@@ -133,9 +133,6 @@ function card(name, one) {
     labels(one.scores),
   );
 }
-
-// Long labels with underscores may break after one.
-const breakable = (text) => String(text).split("_").map((part, place) => (place ? ["_", h("wbr"), part] : part));
 
 function labels(scores) {
   if (!isObject(scores)) return null;
