@@ -533,9 +533,13 @@ class ErrorResponse(BaseModel):
     error: ErrorBody
 
 
+JobKind = Literal["training", "evaluation"]
+
+
 class Job(BaseModel):
     object: Literal["job"] = "job"
     id: str
+    kind: JobKind = "training"  # as stored jobs without a kind are
     task: str
     status: Literal["queued", "running", "succeeded", "failed"]
     stage: Literal["queued", "encoding", "fitting", "evaluating", "saving", "done"]

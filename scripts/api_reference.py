@@ -23,7 +23,13 @@ from app.settings import Settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 ERROR = "ErrorResponse"
-TAGS = {"predict": "Predict", "encode": "Encode", "tasks": "Tasks", "operations": "Operations"}
+TAGS = {
+    "predict": "Predict",
+    "encode": "Encode",
+    "tasks": "Tasks",
+    "similar": "Similar texts",
+    "operations": "Operations",
+}
 HEAD = """# HTTP
 
 <!-- Written by `python -m scripts.api_reference`; do not edit. -->
@@ -64,6 +70,7 @@ def page_of(app: FastAPI) -> str:
 def scopes_of(app: FastAPI) -> dict[tuple[str, str], str]:
     """The key that each operation needs."""
     found = {("post", path): "predict" for path in API_MAIN_PATH}
+    found["post", "/v1/similar"] = "manage"  # checks it itself, as those of the main path do
     for one in api_routes(app.routes):
         for depends in one.dependencies:
             for scope, wanted in (("predict", PREDICT), ("manage", MANAGE)):

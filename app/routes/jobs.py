@@ -1,4 +1,4 @@
-"""/v1/jobs: progress of trainings and, at the end, their reports."""
+"""/v1/jobs: progress of trainings and evaluations and, at the end, their reports."""
 
 from __future__ import annotations
 

@@ -171,7 +171,9 @@ class DriftWatch:
             reason = f"the training rows of version {state.active} are yet to be counted"
             return _Figures(len(codes), since, reason=reason, complete=False)
         if reference is None:
-            reason = f"version {state.active} knows no bit frequencies of {MIN_ROWS} training rows"
+            reason = (
+                f"version {state.active} has no bit frequencies of {MIN_ROWS} or more training rows"
+            )
             return _Figures(len(codes), since, reason=reason)
         if window and window.encoder not in manifest.encoders:
             codes = ()  # asked before the version became active, of another encoder

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from app.errors import NotFound
 from app.files import replace_file
-from app.schemas import ErrorBody, Job
+from app.schemas import ErrorBody, Job, JobKind
 
 STALE_AFTER_S = 15.0
 STAMP_EVERY_S = 2.0
@@ -41,10 +41,11 @@ class JobStore:
         self._stamps: dict[str, tuple[float, float]] = {}  # of jobs that run: stamp, seen since
         root.mkdir(parents=True, exist_ok=True)
 
-    def create(self, task: str) -> Job:
+    def create(self, task: str, kind: JobKind = "training") -> Job:
         """A new queued job."""
         job = Job(
             id=f"job-{uuid.uuid4().hex}",
+            kind=kind,
             task=task,
             status="queued",
             stage="queued",
@@ -124,7 +125,7 @@ def interrupted(job: Job) -> Job:
         update={
             "status": "failed",
             "error": ErrorBody(
-                message="the process that ran this job ended; start the training again "
+                message="the process that ran this job ended; start it again "
                 "(texts that were encoded are cached)",
                 type="server_error",
                 param=None,

@@ -27,7 +27,7 @@ from app.errors import (
     Overloaded,
     storage_error,
 )
-from app.schemas import ErrorBody, Job, TrainOptions
+from app.schemas import ErrorBody, Job, JobKind, TrainOptions
 from app.tasks.encode_rows import Encoded, encode_rows
 from app.tasks.examples import NONE, Examples, target_array
 from app.tasks.jobs import STAMP_EVERY_S, JobStore
@@ -116,7 +116,7 @@ class Trainer:
         base = await asyncio.to_thread(self._base, order)
         if base is not None:
             self._check_size(rows, len(order.labels), len(base.rows))
-        return await self._start(order.task, lambda job: self._train(job, order, base))
+        return await self._start(order.task, "training", lambda job: self._train(job, order, base))
 
     async def submit_evaluation(self, order: EvaluationOrder) -> Job:
         """Queue the test of a version on labelled rows.
@@ -130,7 +130,9 @@ class Trainer:
         self._check_queue()
         head = await asyncio.to_thread(self._registry.head, order.task, order.version)
         rows = await asyncio.to_thread(self._registry.rows, order.task, order.version)
-        return await self._start(order.task, lambda job: self._evaluate(job, order, head, rows))
+        return await self._start(
+            order.task, "evaluation", lambda job: self._evaluate(job, order, head, rows)
+        )
 
     async def in_worker(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Run numeric work in the worker process, after what waits there already.
@@ -174,7 +176,7 @@ class Trainer:
 
     def _check_queue(self) -> None:
         if len(self._running) >= self._max_jobs:
-            raise Overloaded(f"{len(self._running)} training jobs are queued", retry_after=10)
+            raise Overloaded(f"{len(self._running)} jobs are queued", retry_after=10)
 
     def _check_size(self, given: int, labels: int, of_base: int) -> None:
         """Refuse what would not fit into memory, counting the rows of a base too."""
@@ -208,9 +210,9 @@ class Trainer:
             raise Conflict(f"version {version} has other labels than the task", param="base")
         return _Base(version, next(iter(manifest.encoders)), rows)
 
-    async def _start(self, task: str, work: Work) -> Job:
+    async def _start(self, task: str, kind: JobKind, work: Work) -> Job:
         """Queue a job."""
-        job = await asyncio.to_thread(self._jobs.create, task)
+        job = await asyncio.to_thread(self._jobs.create, task, kind)
         running = asyncio.create_task(self._run(job, work), name=job.id)
         self._running[job.id] = running
         running.add_done_callback(lambda _: self._running.pop(job.id, None))
@@ -235,7 +237,7 @@ class Trainer:
             if known is not None:
                 self._fail(job, known.message, known.code, known.type)
                 return
-            logger.exception("training job %s failed", job.id)
+            logger.exception("%s %s failed", job.kind, job.id)
             self._fail(job, "internal error", "internal_error")
         finally:
             stamping.cancel()

@@ -36,7 +36,7 @@ class Client:
 
     Attributes:
         tasks: The questions that the service answers.
-        jobs: The trainings.
+        jobs: The trainings and evaluations.
     """
 
     def __init__(

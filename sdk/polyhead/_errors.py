@@ -15,7 +15,7 @@ PolyheadError
 │   ├── Overloaded          429  too busy now; `retry_after`
 │   ├── Unavailable         503  the encoder is unavailable; `retry_after`
 │   └── ServerError         any other 5xx
-└── JobFailed               a training job ended in failure; `job`
+└── JobFailed               a training or evaluation ended in failure; `job`
 
 Arguments that are wrong before anything is sent raise `ValueError` or `TypeError` instead.
 All of these can be pickled.

@@ -271,6 +271,7 @@ def job(value: object, where: str = "answer") -> Job:
         report=fields.maybe("report", _report),
         error=fields.maybe("error", _job_error),
         finished_at=fields.maybe("finished_at", as_float),
+        kind=fields.maybe("kind", as_text) or "training",  # a service of before tells none
     )
 
 

@@ -169,19 +169,20 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A training under way or done.
+    """A training or an evaluation under way or done.
 
     Attributes:
         id: Its name.
-        task: The task it trains.
+        task: The task that is trained, or whose version is tested.
         status: `"queued"`, `"running"`, `"succeeded"` or `"failed"`.
         stage: Queued, encoding, fitting, evaluating, saving or done.
         progress: 0 to 1.
         created_at: Unix seconds.
-        version: The head version it made, once it has.
+        version: The head version it made or tested, once it has.
         report: The evaluation, once it succeeded.
         error: Why it failed, once it did.
         finished_at: Unix seconds, or None while it goes on.
+        kind: `"training"` or `"evaluation"`.
     """
 
     id: str
@@ -194,6 +195,7 @@ class Job:
     report: Report | None = None
     error: JobError | None = None
     finished_at: float | None = None
+    kind: str = "training"
 
     @property
     def finished(self) -> bool:

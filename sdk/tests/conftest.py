@@ -156,8 +156,8 @@ class FakeService:
             case "DELETE", ["tasks", name]:
                 del self.tasks[name]
                 return 200, {"object": "task.deleted", "name": name, "deleted": True}
-            case "POST", ["tasks", name, "versions", _, "evaluate"] | ["tasks", name, "versions"]:
-                job = self._job(name)
+            case "POST", ["tasks", name, "versions", *rest] if rest[-1:] in ([], ["evaluate"]):
+                job = self._job(name) | ({"kind": "evaluation"} if rest else {})
                 self.jobs[job["id"]] = job
                 return 202, job
             case "GET", ["tasks", name, "versions", number]:

@@ -317,6 +317,7 @@ def test_waiting(client, service, naps):
     job = client.tasks.train("new", PAIRS, wait=True)
     assert (job.status, job.version, job.report.accuracy) == ("succeeded", 1, 0.75)
     assert job.finished
+    assert job.kind == "training"  # of a service that tells no kind
     assert naps == [0.25, 0.25]
     service.requests.clear()
     assert client.jobs.wait(job) == job

@@ -114,14 +114,14 @@ def test_a_backfill_that_fails_leaves_no_file(client, service, tmp_path, outcome
 
 def test_a_version_is_evaluated(client, service, tmp_path, form):
     job = client.tasks.evaluate("topic", 3, [("good", "a"), ("bad", "b")])
-    assert job.status == "queued"
+    assert (job.status, job.kind) == ("queued", "evaluation")
     rows = [{"text": "good", "label": "a"}, {"text": "bad", "label": "b"}]
     assert service.bodies()[-1] == {"examples": rows}
     assert last(service) == ("POST", "/v1/tasks/topic/versions/3/evaluate")
     file = tmp_path / "rows.csv"
     file.write_text("t,l\ngood,a\n")
     done = client.tasks.evaluate("topic", 3, file, wait=True, text_column="t", label_column="l")
-    assert done.report.accuracy == 0.75
+    assert (done.report.accuracy, done.kind) == (0.75, "evaluation")
     sent = next(r for r in service.requests if r.headers["content-type"].startswith("multipart"))
     parts = form(sent)
     assert parts["file"] == ("examples.csv", b"t,l\ngood,a\n")

@@ -22,7 +22,7 @@ def post(service: ServiceProcess, task: str, version: int, status: int, **reques
 
 def evaluate(service: ServiceProcess, task: str, version: int, examples: Any) -> Any:
     job = wait(service, post(service, task, version, 202, json={"examples": examples}))
-    assert (job["status"], job["version"]) == ("succeeded", version), job
+    assert (job["kind"], job["status"], job["version"]) == ("evaluation", "succeeded", version), job
     return job["report"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.metrics import Metrics
 from app.stats import process_stats
 from models.training.encoder.cost import Costs, break_even
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, support_rows, train
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Start = Callable[..., Visit]
@@ -120,3 +120,30 @@ def test_a_process_without_traffic_or_an_encoder_of_its_own_says_so(
     expect(page.get_by_text("No traffic yet")).to_be_visible()
     expect(tile(page, "Hit ratio")).to_have_text("–")
     expect(page.get_by_text("The cache does not answer: every text is encoded.")).to_be_visible()
+
+
+def test_drift_is_told_where_other_texts_are_asked(visit: Start, console: Any) -> None:
+    rows = random.Random(0).sample(support_rows(), 160)  # the file is in order of labels
+    train(console, "drifting", rows[:120])
+    page = visit().open("#/tasks/drifting", ".part")
+    panel = page.locator(".panel", has=page.get_by_role("heading", name="Drift", exact=True))
+    expect(panel.get_by_text("0 different texts were asked, 30 are needed.")).to_be_visible()
+    console.predict([text for text, _ in rows[120:]], tasks=["drifting"])
+    refresh = panel.get_by_role("button", name="Refresh the drift")
+    refresh.click()
+    live = panel.locator(".tile", has=page.get_by_text("Live texts are", exact=True))
+    expect(live.locator(".value")).to_have_text("as in training")
+    labels = sorted({label for _, label in rows})
+    shares = panel.get_by_role("region", name="Answers").locator("tbody tr")
+    expect(shares).to_have_count(len(labels))
+
+    console.predict(
+        [f"Release {n} of the program mends a fault" for n in range(60)], tasks=["drifting"]
+    )
+    refresh.click()
+    expect(live.locator(".value")).to_have_text("shifted")
+    found = console.http.get("/v1/tasks/drifting/drift").json()
+    expect(live.locator(".note")).to_contain_text(f"drift {found['drift']:.3f}")
+    page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
+    row = page.locator("tbody tr", has=page.get_by_role("link", name="drifting", exact=True))
+    expect(row.get_by_text(f"shifted {found['drift']:.3f}")).to_be_visible()

@@ -45,7 +45,10 @@ def test_a_dropped_file_becomes_a_version(visit: Start, console: Any) -> None:
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     expect(page.get_by_text("Version 1 of by-drop is there")).to_be_visible()
-    expect(page.get_by_role("region", name="Trainings").get_by_text("done").first).to_be_visible()
+    newest = page.get_by_role("region", name="Trainings and tests").locator("tbody tr").first
+    expect(newest).to_contain_text("by-drop")
+    expect(newest).to_contain_text("version 1 trained")
+    expect(newest).to_contain_text("done")
     assert page.locator("progress").evaluate("bar => bar.value") == 1
     page.get_by_role("link", name="See its report").click()
     expect(report_of(page, 1)).to_be_visible()
@@ -89,7 +92,7 @@ def test_promote_undo_roll_back_compare_and_delete(visit: Start, console: Any) -
     shadow = page.locator(".panel", has=page.get_by_role("heading", name="Shadow: version 2"))
 
     def compared() -> bool:
-        page.get_by_role("button", name="Refresh").click()
+        page.get_by_role("button", name="Refresh the shadow").click()
         page.wait_for_timeout(300)
         return bool(shadow.locator(".tile").count())
 
@@ -152,8 +155,8 @@ def test_a_version_is_tested_on_later_texts(visit: Start, console: Any) -> None:
     matrix = panel.get_by_role("region", name="Confusion matrix").locator("tbody td")
     assert sum(int(cell) for cell in matrix.all_inner_texts()) == len(lines)
     accuracy = panel.locator(".tile", has=page.get_by_text("Accuracy", exact=True))
-    jobs = console.http.get("/v1/jobs").json()["data"]
-    job = next(one for one in jobs if one["task"] == "tested")  # the newest
+    listed = console.http.get("/v1/jobs").json()["data"]
+    job = next(one for one in listed if one["task"] == "tested")  # the newest
     shown = f"{job['report']['accuracy'] * 100:.1f}%"
     expect(accuracy.locator(".value")).to_have_text(shown)
     # Nothing was stored, and changing a setting keeps what was found.
@@ -162,6 +165,11 @@ def test_a_version_is_tested_on_later_texts(visit: Start, console: Any) -> None:
     page.get_by_role("button", name="Set", exact=True).click()
     expect(page.get_by_text("On its held-out rows:")).to_be_visible()
     expect(accuracy.locator(".value")).to_have_text(shown)
+    # Among the trainings it is told apart from them.
+    page.get_by_role("navigation").get_by_role("link", name="Train").click()
+    jobs = page.get_by_role("region", name="Trainings and tests").locator("tbody tr")
+    of_it = jobs.filter(has=page.get_by_role("link", name="tested", exact=True))
+    expect(of_it.locator(".below")).to_have_text(["version 1 tested", "version 1 trained"])
 
 
 def test_what_cannot_be_tested_on_is_told(visit: Start, console: Any) -> None:

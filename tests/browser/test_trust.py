@@ -120,10 +120,10 @@ def test_a_key_is_asked_for_and_stays_in_this_tab(
     page.get_by_role("button", name="Key", exact=True).click()
     page.get_by_label("Key", exact=True).fill(KEY)
     page.get_by_role("button", name="Use this key").click()
-    expect(page.get_by_text("No trainings yet")).to_be_visible()
+    expect(page.get_by_text("Nothing trained or tested yet")).to_be_visible()
 
     page.reload()
-    expect(page.get_by_text("No trainings yet")).to_be_visible()
+    expect(page.get_by_text("Nothing trained or tested yet")).to_be_visible()
     assert page.evaluate("sessionStorage.getItem('polyhead.key')") == KEY
     assert KEY not in page.evaluate("JSON.stringify(localStorage) + document.cookie")
     other = one.context.new_page()

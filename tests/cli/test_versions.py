@@ -92,7 +92,8 @@ def test_training_from_stdin_and_following_the_job(
         assert f"`polyhead jobs {job.id} --wait`" in " ".join(queued.out.split())
         ended = polyhead("jobs", job.id, "--wait").one
         assert (ended["status"], ended["version"]) == ("succeeded", 1)
-        assert job.id in {one["id"] for one in polyhead("jobs").lines}
+        kinds = {one["id"]: one["kind"] for one in polyhead("jobs").lines}
+        assert kinds[job.id] == "training"
         assert polyhead("report", task).one["report"] == ended["report"]
         client.tasks.delete(task)
     assert polyhead("jobs", "no-such-job").status == 4

@@ -89,3 +89,18 @@ def test_an_installation_has_all_files() -> None:
     patterns = settings["tool"]["setuptools"]["package-data"]["app"]
     packed = {path for pattern in patterns for path in (ROOT / "app").glob(pattern)}
     assert set(FILES) <= packed
+
+
+def test_the_docs_list_every_browser_test_and_every_picture() -> None:
+    page = (ROOT / "docs/console.md").read_text()
+    listed = re.findall(r"^\| `([^`]+)` \|", page.partition("## Pictures")[2], re.MULTILINE)
+    tests = {path.name: path.read_text() for path in (ROOT / "tests/browser").glob("test_*.py")}
+    views = re.search(r"^VIEWS\b.*?^}$", tests["test_looks.py"], re.MULTILINE | re.DOTALL)
+    assert views is not None
+    there = [
+        *re.findall(r'^    "([a-z-]+)":', views[0], re.MULTILINE),
+        *tests,
+        *(one for text in tests.values() for one in re.findall(r"^def (test_\w+)", text, re.M)),
+    ]
+    assert len(there) > 40
+    assert sorted(listed) == sorted(there)

@@ -133,7 +133,7 @@ async def test_a_damaged_reference_is_no_number_and_no_error(
     traffic.send(100, "a")
     found = await traffic.watch.report(traffic.registry.snapshot.get("a"))
     assert found.drift is None
-    assert found.reason == "version 1 knows no bit frequencies of 20 training rows"
+    assert found.reason == "version 1 has no bit frequencies of 20 or more training rows"
 
 
 @given(st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0, 100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -30,6 +31,15 @@ def test_a_new_job_is_queued_and_found(store: JobStore) -> None:
     assert (job.status, job.task, job.progress) == ("queued", "mood", 0.0)
     assert store.get(job.id) == job
     assert JobStore(store._root).get(job.id) == job
+
+
+def test_a_job_has_a_kind_and_one_stored_without_it_is_a_training(store: JobStore) -> None:
+    assert store.get(store.create("mood", "evaluation").id).kind == "evaluation"
+    job = store.create("mood")
+    path = age(store, job, 0)
+    assert json.loads(path.read_bytes())["kind"] == "training"
+    path.write_text(job.model_dump_json(exclude={"kind"}))
+    assert store.get(job.id) == job
 
 
 def test_saved_changes_are_read(store: JobStore) -> None:

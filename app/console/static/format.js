@@ -29,6 +29,9 @@ export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
+/** A message of the service as a sentence. */
+export const sentence = (message) => (message ? `${message[0].toUpperCase()}${message.slice(1)}.` : "");
+
 export function date(seconds) {
   if (!isNumber(seconds)) return NONE;
   const day = new Date(seconds * 1000);

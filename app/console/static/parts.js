@@ -39,6 +39,9 @@ export const tiles = (...children) => h("dl", { class: "tiles" }, children);
 
 export const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
 
+/** A label: a long one may break after an underscore. */
+export const breakable = (text) => String(text).split("_").map((part, place) => (place ? ["_", h("wbr"), part] : part));
+
 /** A bar for a share; the number beside it says the same. */
 export function meter(share, kind = "") {
   const width = `${Math.max(0, Math.min(1, share)) * 100}%`;

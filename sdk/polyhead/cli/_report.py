@@ -98,7 +98,7 @@ def jobs(
             found = [client.jobs.wait(job) if wait else client.jobs.get(job)]
         else:
             found = client.jobs.list()
-    heads = ["id", "task", "status", "version", "accuracy", "started", "error"]
+    heads = ["id", "kind", "task", "status", "version", "accuracy", "started", "error"]
     Printer(style).show(found, heads, (_row(one) for one in found))
     return 1 if job is not None and found[0].status == "failed" else 0
 
@@ -107,6 +107,7 @@ def _row(job: Job) -> list[object]:
     status = job.status if job.finished else f"{job.stage} {job.progress:.0%}"
     return [
         job.id,
+        job.kind,
         job.task,
         status,
         "-" if job.version is None else job.version,

@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 import { count, isNumber, list, percent } from "../format.js";
-import { number, table } from "../parts.js";
+import { breakable, number, table } from "../parts.js";
 
 const MATRIX_UP_TO = 12; // labels; a larger one is a list of what is confused most
 const NARROW_UP_TO = 4; // labels; such a matrix leaves room beside it
@@ -62,7 +62,7 @@ function worst(labels, matrix, on) {
       `Labels confused most${on}`,
       ["Truth", "Answered", number("Rows")],
       pairs.slice(0, labels.length > MATRIX_UP_TO ? SHOWN : 5).map((pair) =>
-        h("tr", {}, h("td", { class: "clip" }, labels[pair.truth]), h("td", { class: "clip" }, labels[pair.answer] ?? "–"), h("td", { class: "number" }, count(pair.one))),
+        h("tr", {}, h("td", { class: "clip" }, breakable(labels[pair.truth])), h("td", { class: "clip" }, breakable(labels[pair.answer] ?? "–")), h("td", { class: "number" }, count(pair.one))),
       ),
     ),
   ];

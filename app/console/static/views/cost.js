@@ -137,7 +137,7 @@ function sentence(from) {
 function yours(costs, hits, answerHits, traffic) {
   const ours = shared(costs, traffic.tasks, hits) * traffic.texts;
   const theirs = separate(costs, traffic.tasks, answerHits) * traffic.texts;
-  const times = ours > 0 && isNumber(theirs / ours) ? `, ${short(theirs / ours)} times ours` : "";
+  const times = ours > 0 && isNumber(theirs / ours) ? `, ${short(theirs / ours)} times as much` : "";
   return `Your ${plural(traffic.texts, "text")}: ${milliseconds(ours)} of work with one encoder, ${milliseconds(theirs)} with separate models${times}.`;
 }
 

@@ -8,13 +8,19 @@ import { number, problem, table } from "../parts.js";
 
 const share = (value) => `${Math.round(value * 100)}%`;
 
+/** The error before calibration, where a calibration was part of what is told: a test fits none. */
+export function calibratedFrom({ ece_before: before, ece_after: after }) {
+  return before === after ? "" : `before calibration ${decimal(before)}`;
+}
+
 export function calibrationPart(calibration, signal) {
   const bins = list(calibration?.bins).filter((bin) => isObject(bin) && bin.count > 0 && isNumber(bin.confidence) && isNumber(bin.accuracy));
   if (!bins.length) return null;
   bins.sort((a, b) => a.confidence - b.confidence);
+  const note = calibratedFrom(calibration);
   const x = [0, ...bins.map((bin) => bin.confidence), 1];
   const drawn = chart(
-    `Calibration: how often answers of each confidence are right. Expected error ${decimal(calibration.ece_after)}, before calibration ${decimal(calibration.ece_before)}.`,
+    `Calibration: how often answers of each confidence are right. Expected error ${decimal(calibration.ece_after)}${note && `, ${note}`}.`,
     {
       x,
       xTitle: "Confidence",
@@ -34,7 +40,7 @@ export function calibrationPart(calibration, signal) {
     "div",
     { class: "part" },
     h("h3", {}, "Calibration"),
-    h("p", { class: "hint" }, `On the dashed line, answers are right as often as they say. Mean distance: ${decimal(calibration.ece_after)} (before calibration ${decimal(calibration.ece_before)}).`),
+    h("p", { class: "hint" }, `On the dashed line, answers are right as often as they say. Mean distance: ${decimal(calibration.ece_after)}${note && ` (${note})`}.`),
     drawn.element,
     numbers(
       ["Confidence", "Right", "Rows"],

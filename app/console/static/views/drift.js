@@ -2,8 +2,8 @@
 
 import { api, path } from "../api.js";
 import { fill, h } from "../dom.js";
-import { count, decimal, isNumber, list, percent, plural } from "../format.js";
-import { badge, empty, number, problem, section, table, tile, tiles } from "../parts.js";
+import { count, decimal, isNumber, list, percent, plural, sentence } from "../format.js";
+import { badge, breakable, empty, number, problem, section, table, tile, tiles } from "../parts.js";
 
 /** A badge for a task that is known to be asked about other texts; nothing for the others. */
 export function driftBadge(drift) {
@@ -20,16 +20,16 @@ export function driftPanel(task, signal) {
     }
   };
   load();
-  return section("Drift", holder, h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", onclick: load }, "Refresh")));
+  return section("Drift", holder, h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", "aria-label": "Refresh the drift", onclick: load }, "Refresh")));
 }
 
 function body(found) {
-  if (!isNumber(found.drift)) return empty("Not known", h("p", {}, `${found.reason ?? ""}.`));
+  if (!isNumber(found.drift)) return empty("Not known", h("p", {}, sentence(found.reason)));
   return h(
     "div",
     { class: "stack" },
     tiles(
-      tile("Live texts are", found.shifted ? "shifted" : "like the training rows", `${decimal(found.drift)}; over 1 it is not chance`),
+      tile("Live texts are", found.shifted ? "shifted" : "as in training", `drift ${decimal(found.drift)}; chance stays under 1`, found.shifted ? "warn" : ""),
       tile("Distance", decimal(found.distance), "standard deviations of the training rows"),
       tile("Texts", count(found.texts), `the newest of this process, against ${plural(found.training_rows, "training row")}`),
     ),
@@ -45,7 +45,7 @@ function answers({ share, by_chance, labels }) {
     table(
       "Answers",
       ["Label", number("In training"), number("Live")],
-      list(labels).map((one) => h("tr", {}, h("td", {}, one.label), h("td", { class: "number" }, percent(one.trained)), h("td", { class: "number" }, percent(one.live)))),
+      list(labels).map((one) => h("tr", {}, h("td", { class: "main" }, breakable(one.label)), h("td", { class: "number" }, percent(one.trained)), h("td", { class: "number" }, percent(one.live)))),
     ),
   );
 }

@@ -25,7 +25,7 @@ export function evaluatePanel(name, version, signal) {
   const zone = { id: "later-file", kind: "small", accept: ".csv,.tsv,.jsonl,.ndjson" };
   return section(
     `Test version ${version}`,
-    h("p", { class: "hint" }, "On texts that were labelled since. Only the report is kept, and it is no version's."),
+    h("p", { class: "hint" }, "On texts that were labelled since. The version and its own report stay as they are."),
     dropZone({ ...zone, title: "Drop labelled texts here", hint: "CSV, TSV or JSON lines" }, chosen),
     form,
     found,

@@ -1,9 +1,9 @@
-// Trainings under way and done.
+// Trainings and tests of versions, under way and done.
 
 import { api, path } from "../api.js";
 import { fill, h, pause } from "../dom.js";
 import { date, isNumber, isObject, list, percent, short } from "../format.js";
-import { badge, empty, notice, number, section, table } from "../parts.js";
+import { badge, empty, notice, number, section, table, wide } from "../parts.js";
 
 const POLL_MS = 500;
 const SHOWN = 8;
@@ -16,7 +16,9 @@ const STAGES = {
   done: "Done",
 };
 
-/** A training, followed until it ends; `ended` is called then. */
+const isTest = (job) => job.kind === "evaluation";
+
+/** A job, followed until it ends; `ended` is called then. */
 export function jobView(job, signal, ended) {
   const result = h("div", {});
   const shown = followJob(job, signal, (now) => {
@@ -24,7 +26,7 @@ export function jobView(job, signal, ended) {
     result.scrollIntoView?.({ block: "nearest" });
     ended();
   });
-  return section(`Training ${job.task}`, shown, result);
+  return section(isTest(job) ? `A test of ${job.task}` : `Training ${job.task}`, shown, result);
 }
 
 /** How far a job is, until it ends; `ended` is called with it then. */
@@ -63,14 +65,14 @@ function done(job) {
     : `Mean absolute error ${short(report.mae)} on ${report.n_test} rows; always the mean: ${short(report.baseline_mae)}.`;
   return notice(
     "good",
-    h("h3", {}, `Version ${job.version} of ${job.task} is there`),
+    h("h3", {}, `Version ${job.version} of ${job.task} is ${isTest(job) ? "tested" : "there"}`),
     h("p", {}, report.n_test ? score : "No row could be tested."),
     list(report.warnings).length > 0 && h("ul", {}, list(report.warnings).slice(0, 5).map((one) => h("li", {}, String(one)))),
-    h("div", { class: "actions" }, h("a", { class: "button", href: link(job) }, "See its report"), h("a", { class: "button quiet", href: "#/try" }, "Try it")),
+    h("div", { class: "actions" }, h("a", { class: "button", href: link(job) }, isTest(job) ? "See the version" : "See its report"), h("a", { class: "button quiet", href: "#/try" }, "Try it")),
   );
 }
 
-const failed = (job) => notice("error", h("h3", {}, "The training failed"), h("p", { role: "alert" }, job.error?.message ?? "No reason is known."));
+const failed = (job) => notice("error", h("h3", {}, `The ${isTest(job) ? "test" : "training"} failed`), h("p", { role: "alert" }, job.error?.message ?? "No reason is known."));
 
 const link = (job) => `#/tasks/${encodeURIComponent(job.task)}/${job.version}`;
 
@@ -78,7 +80,7 @@ const link = (job) => `#/tasks/${encodeURIComponent(job.task)}/${job.version}`;
 export function jobsPanel(signal, open) {
   const holder = h("div", {}, h("p", { class: "hint" }, "Loading…"));
   load(holder, signal, open);
-  return section("Trainings", holder);
+  return section("Trainings and tests", holder);
 }
 
 async function load(holder, signal, open) {
@@ -90,27 +92,31 @@ async function load(holder, signal, open) {
     return;
   }
   if (!jobs.length) {
-    fill(holder, empty("No trainings yet"));
+    fill(holder, empty("Nothing trained or tested yet"));
     return;
   }
   fill(
     holder,
     table(
-      "Trainings",
-      ["Task", "Status", "Started", number("Version"), number("Accuracy")],
+      "Trainings and tests",
+      ["Task", "Status", wide("Started"), number("Accuracy")],
       jobs.slice(0, SHOWN).map((job) =>
         h(
           "tr",
           {},
-          h("td", { class: "clip" }, h("a", { href: job.version ? link(job) : `#/tasks/${encodeURIComponent(job.task)}` }, job.task)),
+          h("td", { class: "main" }, h("a", { href: job.version ? link(job) : `#/tasks/${encodeURIComponent(job.task)}` }, job.task), h("span", { class: "hint below" }, what(job))),
           h("td", {}, status(job, open)),
-          h("td", { class: "nowrap" }, date(job.created_at)),
-          h("td", { class: "number" }, job.version ? `v${job.version}` : "–"),
+          h("td", { class: "nowrap wide-only" }, date(job.created_at)),
           h("td", { class: "number" }, percent(job.report?.accuracy)),
         ),
       ),
     ),
   );
+}
+
+function what(job) {
+  if (!job.version) return isTest(job) ? "test" : "training";
+  return `version ${job.version} ${isTest(job) ? "tested" : "trained"}`;
 }
 
 function status(job, open) {

@@ -99,7 +99,7 @@ function drawCharts(signal) {
 
 function figures(stats) {
   const { cache, encoder } = stats;
-  const errors = Object.entries(stats.requests.errors);
+  const errors = Object.entries(stats.requests.errors).filter(([, times]) => times > 0);
   const last = (values) => values.findLast(isNumber);
   return [
     tiles(

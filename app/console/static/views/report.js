@@ -3,9 +3,9 @@
 
 import { fill, h } from "../dom.js";
 import { count, decimal, isNumber, isObject, list, percent, plural, short } from "../format.js";
-import { badge, notice, number, section, table, tile, tiles } from "../parts.js";
+import { badge, breakable, notice, number, section, table, tile, tiles } from "../parts.js";
 import { confusionPart } from "./confusion.js";
-import { calibrationPart, coveragePart, learningPart } from "./curves.js";
+import { calibratedFrom, calibrationPart, coveragePart, learningPart } from "./curves.js";
 import { settingsPart } from "./settings.js";
 
 const FIRST_LABELS = 12;
@@ -79,7 +79,7 @@ function summary(report) {
     tile("Always the most frequent", percent(report.majority_accuracy), gain ? `${gain.low > 0 ? "clearly" : "not clearly"} beaten` : "for comparison"),
     tile("Macro F1", decimal(report.macro_f1), "the mean over labels"),
     tile("Tested on", count(report.n_test), SOURCES[report.test_source] ?? "rows"),
-    calibration && tile("Calibration error", decimal(calibration.ece_after), `before calibration ${decimal(calibration.ece_before)}`),
+    calibration && tile("Calibration error", decimal(calibration.ece_after), calibratedFrom(calibration) || "confidence against truth"),
   );
 }
 
@@ -104,7 +104,7 @@ function labelsPart(report, on = "") {
           h(
             "tr",
             {},
-            h("td", { class: "clip" }, one.label),
+            h("td", { class: "clip" }, breakable(one.label)),
             h("td", { class: "number" }, percent(one.precision, 0)),
             h("td", { class: "number" }, percent(one.recall, 0)),
             h("td", { class: "number" }, decimal(one.f1, 2)),

@@ -22,7 +22,7 @@ export function shadowPanel(task, act, signal) {
     h(
       "div",
       { class: "actions" },
-      h("button", { type: "button", class: "quiet", onclick: load }, "Refresh"),
+      h("button", { type: "button", class: "quiet", "aria-label": "Refresh the shadow", onclick: load }, "Refresh"),
       h("button", { type: "button", class: "quiet", onclick: stop }, "End the shadow"),
     ),
   );

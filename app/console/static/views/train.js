@@ -132,7 +132,7 @@ function previewOf(look, textColumn, labelColumn, kind) {
     table(
       "The first rows",
       ["Text", "Label"],
-      look.rows.slice(0, 4).map((row) => h("tr", {}, h("td", { class: "clip" }, row[texts] ?? ""), h("td", { class: "clip" }, row[labels] ?? ""))),
+      look.rows.slice(0, 4).map((row) => h("tr", {}, h("td", { class: "clip rest" }, row[texts] ?? ""), h("td", { class: "clip" }, row[labels] ?? ""))),
     ),
   ];
 }

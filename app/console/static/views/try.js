@@ -3,7 +3,7 @@
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, isNumber, isObject, list, milliseconds, percent, plural } from "../format.js";
-import { badge, empty, meter, notice, number, problem, section, table, tile, tiles, wide } from "../parts.js";
+import { badge, breakable, empty, meter, notice, number, problem, section, table, tile, tiles, wide } from "../parts.js";
 
 const SAMPLES = [
   "My card still has not arrived and nobody answers the phone!",
@@ -134,9 +134,6 @@ function card(name, one) {
   );
 }
 
-// Long labels with underscores may break after one.
-const breakable = (text) => String(text).split("_").map((part, place) => (place ? ["_", h("wbr"), part] : part));
-
 function labels(scores) {
   if (!isObject(scores)) return null;
   const sorted = Object.entries(scores).sort((a, b) => b[1] - a[1]);
@@ -171,7 +168,7 @@ function history(result) {
           h(
             "tr",
             {},
-            h("td", { class: "clip" }, one.input),
+            h("td", { class: "clip rest" }, one.input),
             h("td", { class: "number" }, one.passes ? count(one.passes) : badge("0, cached", "good")),
             h("td", { class: "number wide-only" }, count(one.answers)),
             h("td", { class: "number" }, milliseconds(one.ms)),
