@@ -22,11 +22,11 @@ def drift(
     """
     with connect(context) as client:
         found = client.tasks.drifts() if task is None else [client.tasks.drift(task)]
-    heads = ["task", "drift", "distance", "", "texts", "training rows"]
+    heads = ["task", "drift", "distance", "texts", "trained on", "live texts"]
     Printer(style).show(found, heads, (_row(one) for one in found))
 
 
 def _row(one: Drift) -> list[object]:
     says = one.reason or ("shifted" if one.shifted else "like the training rows")
     rows = "-" if one.training_rows is None else one.training_rows
-    return [one.task, figure(one.drift), figure(one.distance), says, one.texts, rows]
+    return [one.task, figure(one.drift), figure(one.distance), one.texts, rows, says]

@@ -25,7 +25,7 @@ class Style(StrEnum):
     TABLE = "table"
 
 
-WRAPPED = ("text", "answers", "code", "description", "neighbours")
+WRAPPED = ("text", "answers", "code", "description", "live texts", "neighbours")
 """Columns that may take several lines; the others are names and figures."""
 
 Format = Annotated[
