@@ -278,6 +278,10 @@ class Batcher:
         try:
             try:
                 encoded = await running
+            except Exception as error:
+                # Before the next batch is made up: no other windows of these texts are for it.
+                self._fail_batch(batch, error)
+                return
             finally:
                 ended = time.perf_counter()
                 since_last = None if self._short_since is None else ended - self._short_since

@@ -83,6 +83,7 @@ class OpenVINOEncoder:
         if width.is_dynamic or width.get_length() != len(thresholds):
             raise ArtifactError(f"the model gives {width} values, the quantizer {len(thresholds)}")
         self._requests: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        self._compiled = compiled
         for _ in range(threads):
             self._requests.put(compiled.create_infer_request())
         self.batching = BatchRule(
@@ -110,6 +111,10 @@ class OpenVINOEncoder:
         try:
             request.infer(inputs, share_inputs=True)
             centred = request.get_output_tensor(0).data - self._thresholds
+        except RuntimeError:
+            # Out of memory, perhaps; what it leaves half made is not for the next pass.
+            request = self._compiled.create_infer_request()
+            raise
         finally:
             self._requests.put(request)
         return EncodedBatch(pack_bits(centred), centred if embeddings else None)
