@@ -48,7 +48,7 @@ def train_and_predict(order: dict[str, Any]) -> dict[str, Any]:
         save_strategy="no",
     )
     started = time.perf_counter()
-    # In 32 bits: under bf16 autocast it learned next to nothing (trec6, 8 a label: 67.6, not 85.4).
+    # In 32 bits: under bf16 autocast it learned little (trec6, 8 a label: 67.6, not 85.4).
     Trainer(model=model, args=settings, train_dataset=rows).train()
     seconds = time.perf_counter() - started
     predicted = model.predict(order["test"]["texts"], use_labels=False)
