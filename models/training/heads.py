@@ -94,6 +94,8 @@ def train_head(
             raise ValueError("training needs both present and absent labels")
     if names is not None and (kind != "single_label" or len(names) != outputs):
         raise ValueError(f"{len(names)} names for {outputs} labels of a {kind} task")
+    if head == "mlp":
+        names = None
     rows = _Rows(codes, targets, matrix, kind, class_weight, names, seed)
     family = _family(head, matrix, codes.shape[1] * 8, names is not None, seed)
     crossed = rows.cross_fit(family)
@@ -152,8 +154,7 @@ class _Rows:
         columns = np.flatnonzero(usable)
         known = np.ascontiguousarray(matrix[:, columns])
         weights = balanced_weights(known, self._link) if self._class_weight else None
-        if self._reads_names(family):
-            assert self._names is not None
+        if self._names is not None:
             x, known, weights = _with_names(x, known, weights, self._names[columns])
         count = len(family.candidates) if count is None else count
         for fitted in family.fit(x, known, self._link, weights, count):
@@ -190,13 +191,10 @@ class _Rows:
             thresholds=thresholds,
             cross_fitted=cross_fitted,
             hyperparameters=candidate.hyperparameters
-            | ({"label_names": True} if self._reads_names(family) else {})
+            | ({} if self._names is None else {"label_names": True})
             | {"cross_validated_rows": 0 if crossed is None else len(crossed.rows)},
             warnings=[] if fitted.converged else ["the optimiser stopped before it converged"],
         )
-
-    def _reads_names(self, family: Family) -> bool:
-        return self._names is not None and family.kind != "mlp"
 
     def _temperature(self, family: Family, crossed: CrossFit, number: int) -> float:
         truth = self._matrix[crossed.rows]
