@@ -19,6 +19,7 @@ from models.tokenization import TextTokenizer
 from models.tokens import Ids
 from models.training.datasets import Split
 from models.training.encoder.fitting import outputs_of
+from models.training.encoder.model import attention_of
 from models.training.encoder.suite import TaskData, load_task
 
 
@@ -48,13 +49,16 @@ class TextClassifier(nn.Module):
 
 
 def load_backbone(folder: Path) -> Any:
-    """A pretrained encoder, with eager attention: on short texts of a CPU the fastest.
+    """A pretrained encoder.
 
     Its dropout stays as it was pretrained (0.1 for MiniLM): a task's few rows are seen several
     times.
     """
     return AutoModel.from_pretrained(
-        folder, add_pooling_layer=False, dtype=torch.float32, attn_implementation="eager"
+        folder,
+        add_pooling_layer=False,
+        dtype=torch.float32,
+        attn_implementation=attention_of(str(folder)),
     )
 
 

@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from models.artifact import resolve_backbone
-from models.profiles import this_machine
 from models.tokenization import TextTokenizer
 from models.training.calibrate import BACKBONE
 from models.training.encoder.batches import by_length
+from models.training.encoder.fitting import this_hardware
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import load_task
 from models.training.encoder.train import pad
 
 MAX_TOKENS = 128
 BATCH = 32
+CARD_BATCH = 256
 CALIBRATION_ROWS = 100
 Floats = NDArray[np.float32]
 
@@ -33,15 +34,17 @@ class Embedder:
     Args:
         model: the encoder.
         cache: folder of what was made before.
+        max_tokens: longer texts are cut.
     """
 
-    def __init__(self, model: MultiTaskEncoder, cache: Path) -> None:
+    def __init__(self, model: MultiTaskEncoder, cache: Path, max_tokens: int = MAX_TOKENS) -> None:
         self._model = model.eval()
-        self._cache = cache
+        self._cache, self._max_tokens = cache, max_tokens
+        self._hardware = this_hardware()
         cache.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(f"{MAX_TOKENS} {model.design}".encode())
+        digest = hashlib.sha256(f"{max_tokens} {model.design}".encode())
         for value in model.state_dict().values():
-            digest.update(value.contiguous().numpy().tobytes())
+            digest.update(value.contiguous().cpu().numpy().tobytes())
         self._digest = digest.digest()
 
     def __call__(self, texts: Sequence[str]) -> Floats:
@@ -56,14 +59,16 @@ class Embedder:
 
     @torch.inference_mode()
     def _embed(self, texts: Sequence[str]) -> Floats:
-        model = self._model
-        tokenizer = TextTokenizer(Path(model.design.backbone) / "tokenizer.json", MAX_TOKENS)
+        device = self._hardware.device
+        model = self._model.to(device)
+        tokenizer = TextTokenizer(Path(model.design.backbone) / "tokenizer.json", self._max_tokens)
         rows = [one.windows[0] for one in tokenizer(texts)]
         result = np.zeros((len(rows), model.width), dtype=np.float32)
-        for some in by_length(rows, BATCH):
-            with torch.autocast("cpu", torch.bfloat16, enabled=this_machine().bf16):
-                pooled = model.pooled(*pad([rows[i] for i in some]))
-            result[some] = model.project(pooled.float()).numpy()
+        for some in by_length(rows, BATCH if device.type == "cpu" else CARD_BATCH):
+            inputs = [tensor.to(device) for tensor in pad([rows[i] for i in some])]
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._hardware.bf16):
+                pooled = model.pooled(*inputs)
+            result[some] = model.project(pooled.float()).cpu().numpy()
         return result
 
 

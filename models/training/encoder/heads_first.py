@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.training.encoder.fitting import this_hardware
 from models.training.encoder.loop import Collate, Plan, Trainer, TrainingTask
 from models.training.encoder.model import MultiTaskCode, MultiTaskEncoder
 from models.training.encoder.teacher import Embeddings
@@ -36,26 +37,30 @@ def fit_heads(
 
     Args:
         model: at its start; its backbone is not changed.
-        tasks: with what the untrained encoder makes of their rows.
+        tasks: with what the untrained encoder makes of their rows, and then other teachers.
         plan: of the training; `head_steps` of it are done here.
         collate: rows to the tensors that the model takes.
 
     Raises:
         ValueError: the teacher's embeddings are of another width than the model's.
     """
-    taught = [task for task in tasks if task.taught is not None]
-    widths = {task.taught.shape[1] for task in taught if task.taught is not None}
-    if len(taught) != len(tasks) or widths != {model.pooler.width}:
+    widths = {0 if task.taught is None else task.taught.shape[1] for task in tasks}
+    if min(widths) < model.pooler.width or len(widths) != 1:
         raise ValueError(f"heads first needs embeddings {model.pooler.width} wide of all tasks")
     classes = {task.name: task.classes for task in tasks}
-    keeps = model.pooler.width if model.to_teacher is not None else 0
+    keeps = max(widths) if model.to_teacher is not None else 0
     code = MultiTaskCode(model.design, model.pooler.width, classes, keeps)
     code.project.load_state_dict(model.project.state_dict())
     alone = replace(
-        plan, steps=plan.head_steps, texts=TEXTS, at_once=TEXTS, check_every=plan.head_steps
+        plan,
+        average=0.0,
+        steps=plan.head_steps,
+        texts=TEXTS,
+        at_once=TEXTS,
+        check_every=plan.head_steps,
     )
     with tempfile.TemporaryDirectory() as folder:
-        rows = [_on_embeddings(task) for task in tasks]
+        rows = [_on_embeddings(task, model.pooler.width) for task in tasks]
         Trainer(code, alone, rows, _stack, Path(folder), quiet=True).run()
     learned = {
         name: value
@@ -66,12 +71,13 @@ def fit_heads(
     _measure_statistics(model, tasks, collate)
 
 
-def _on_embeddings(task: TrainingTask) -> TrainingTask:
+def _on_embeddings(task: TrainingTask, width: int) -> TrainingTask:
     assert task.taught is not None
-    some: Embeddings = task.taught[:CHECKED_ROWS]
+    own: Embeddings = task.taught[:, :width]
+    some = own[:CHECKED_ROWS]
     return TrainingTask(
         task.name,
-        task.taught,
+        own,
         task.targets,
         task.taught,
         some,
@@ -91,9 +97,15 @@ def _measure_statistics(
     """Mean and variance of the backbone's own dimensions: the teacher's have another origin."""
     rows = [row for task in tasks for row in task.train[:STATISTICS_ROWS]]
     rows.sort(key=len)
+    device = this_hardware().device
+    model.to(device)
     raw = torch.cat(
         [
-            model.project(model.pooled(*collate(rows[start : start + AT_ONCE])))
+            model.project(
+                model.pooled(
+                    *(tensor.to(device) for tensor in collate(rows[start : start + AT_ONCE]))
+                )
+            )
             for start in range(0, len(rows), AT_ONCE)
         ]
     )

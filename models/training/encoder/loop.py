@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +24,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.profiles import this_machine
+from models.training.encoder.averages import Averages
 from models.training.encoder.batches import by_length
-from models.training.encoder.model import MultiTaskCode
+from models.training.encoder.model import MultiTaskCode, MultiTaskEncoder
 from models.training.encoder.suite import tempered
 from models.training.encoder.teacher import Embeddings
 
 NOTE_EVERY = 25
 VALIDATED_AT_ONCE = 32
+RELATION_TEMPERATURE = 0.1
 LAST_SHARPNESS = 10.0  # of the annealed estimator, from 1 on
 STATE, LOG, BEST = "state.pt", "log.jsonl", "best"
 Collate = Callable[[Sequence[Any]], tuple[Tensor, ...]]
@@ -50,6 +53,10 @@ class Plan:
         exponent: see `suite.tempered`.
         float_share: of the task loss that is taken on the floats, the rest on the bits.
         keep: weight of the loss that keeps the untrained embeddings readable from the bits.
+        relate: weight, within what is kept, of `relation_loss`.
+        words: weight of the loss that keeps a text's words readable from the bits.
+        average: share of the running average of all weights that a step leaves as it was; the
+            average is what is validated and saved. 0: the weights themselves.
         max_tokens: longer texts are cut for training.
         train_rows, validation_rows: of a task, at most.
         check_every: steps between validations and checkpoints.
@@ -67,6 +74,9 @@ class Plan:
     exponent: float = 0.5
     float_share: float = 0.3
     keep: float = 1.0
+    relate: float = 0.0
+    words: float = 0.0
+    average: float = 0.0
     max_tokens: int = 64
     train_rows: int = 8000
     validation_rows: int = 100
@@ -134,6 +144,7 @@ class Trainer:
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._share_of_rate)
         self.shares = tempered([len(task.train) for task in tasks], plan.exponent)
+        self.averages = Averages(self.model, plan.average) if plan.average else None
         self.step, self.best, self.best_at = 0, 0.0, 0
 
     def run(self) -> None:
@@ -147,8 +158,14 @@ class Trainer:
             if self.step % NOTE_EVERY == 0:
                 speed = NOTE_EVERY * self.plan.texts / (time.perf_counter() - started)
                 started = time.perf_counter()
-                mean = np.mean(losses[-NOTE_EVERY:], axis=0).round(4).tolist()
-                self._note({"losses": mean, "texts_per_second": round(speed, 1)})
+                mean = torch.stack(losses).mean(dim=0).tolist()
+                losses.clear()
+                self._note(
+                    {
+                        "losses": [round(loss, 4) for loss in mean],
+                        "texts_per_second": round(speed, 1),
+                    }
+                )
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 self._check()
                 started = time.perf_counter()
@@ -171,44 +188,48 @@ class Trainer:
             rows = [(int(t), int(chance.integers(len(self.tasks[t].train)))) for t in drawn]
             yield sorted(rows, key=lambda row: len(self.tasks[row[0]].train[row[1]]))
 
-    def _update(self, rows: list[tuple[int, int]]) -> tuple[float, float, float]:
-        """One step: the mean losses on floats, on bits, and of what is kept."""
+    def _update(self, rows: list[tuple[int, int]]) -> Tensor:
+        """One step: the mean losses on floats, on bits, and of what is kept, `(3,)`.
+
+        They stay on the device: to read them at every step would wait for it.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.model.sharpness = LAST_SHARPNESS ** (self.step / max(1, self.plan.steps))
-        sums = np.zeros(3)
+        sums = torch.zeros(3, device=self.device)
         for start in range(0, len(rows), self.plan.at_once):
             some = rows[start : start + self.plan.at_once]
             losses = self._losses(some)
             share = self.plan.float_share
             total = share * losses[0] + (1 - share) * losses[1] + self.plan.keep * losses[2]
             (total / len(rows)).backward()  # type: ignore[no-untyped-call]
-            sums += [float(loss.detach()) for loss in losses]
+            sums += torch.stack(losses).detach()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.schedule.step()
-        float_loss, bit_loss, kept = (sums / len(rows)).tolist()
-        return float_loss, bit_loss, kept
+        if self.averages is not None:
+            self.averages.update()
+        return sums / len(rows)
 
     def _losses(self, rows: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over rows. A task's cross entropy is over its classes' logarithm: chance is 1."""
-        floats, bits = self._encode([self.tasks[t].train[row] for t, row in rows])
+        """Sums over rows: of the heads on floats and on bits, and of what is kept."""
+        inputs = self._inputs([self.tasks[t].train[row] for t, row in rows])
+        floats, bits = self._encode(inputs)
         bits = self.model.drop(bits)
-        on_floats = on_bits = kept = torch.zeros((), device=self.device)
-        for task in sorted({t for t, _ in rows}):
-            data = self.tasks[task]
-            places = [place for place, (t, _) in enumerate(rows) if t == task]
-            wanted = torch.from_numpy(data.targets[[rows[place][1] for place in places]])
-            wanted, unit = wanted.to(self.device), float(np.log(data.classes))
-            on_floats = on_floats + self._task_loss(data.name, floats[places], wanted) / unit
-            on_bits = on_bits + self._task_loss(data.name, bits[places], wanted) / unit
+        tasks = torch.tensor([t for t, _ in rows], device=self.device)
+        targets = torch.tensor([int(self.tasks[t].targets[row]) for t, row in rows])
+        targets = targets.to(self.device)
+        on_floats = self.model.losses(floats, tasks, targets).sum()
+        on_bits = self.model.losses(bits, tasks, targets).sum()
+        kept = torch.zeros((), device=self.device)
         if self.model.to_teacher is not None:
+            taught = self._taught(rows)
             guess = self.model.to_teacher(bits * self.model.unit)
-            kept = (guess - self._taught(rows)).square().mean(dim=1).sum()
+            kept = (guess - taught).square().mean(dim=1).sum()
+            if self.plan.relate:
+                kept = kept + self.plan.relate * relation_loss(bits, taught)
+        if self.plan.words and isinstance(self.model, MultiTaskEncoder):
+            kept = kept + self.plan.words * self.model.word_loss(inputs[0], bits)
         return on_floats, on_bits, kept
-
-    def _task_loss(self, task: str, values: Tensor, wanted: Tensor) -> Tensor:
-        logits = self.model.logits(task, values)
-        return functional.cross_entropy(logits, wanted, reduction="sum")
 
     def _taught(self, rows: Sequence[tuple[int, int]]) -> Tensor:
         """The untrained encoder's embeddings of rows, each dimension of unit variance."""
@@ -217,20 +238,29 @@ class Trainer:
         raw = np.stack([cast(Embeddings, self.tasks[t].taught)[row] for t, row in rows])
         return torch.from_numpy((raw.astype(np.float32) - mean) / deviation).to(self.device)
 
-    def _encode(self, rows: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        inputs = [tensor.to(self.device) for tensor in self.collate(rows)]
+    def _inputs(self, rows: Sequence[Any]) -> list[Tensor]:
+        return [tensor.to(self.device) for tensor in self.collate(rows)]
+
+    def _encode(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             floats, bits = self.model(*inputs)
         return floats.float(), bits.float()
 
     def _check(self) -> None:
         """Validate; keep the best weights; write what a later run goes on from."""
-        scores = self._validate()
+        with self.averages.put_in() if self.averages is not None else nullcontext():
+            scores = self._validate()
+            self._keep_if_best(scores)
+        self._write_state()
+
+    def _keep_if_best(self, scores: dict[str, float]) -> None:
         mean = float(np.mean(list(scores.values())))
         self._note({"validation": round(mean, 5), "tasks": scores})
         if mean > self.best:
             self.best, self.best_at = mean, self.step
             self._save_best()
+
+    def _write_state(self) -> None:
         temporary = self.out / (STATE + ".new")
         torch.save(
             {
@@ -240,6 +270,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
+                "averages": None if self.averages is None else self.averages.state(),
             },
             temporary,
         )
@@ -253,7 +284,7 @@ class Trainer:
         for task in self.tasks:
             right = 0
             for some in by_length(task.validation, VALIDATED_AT_ONCE):
-                _, bits = self._encode([task.validation[i] for i in some])
+                _, bits = self._encode(self._inputs([task.validation[i] for i in some]))
                 guess = self.model.logits(task.name, bits).argmax(dim=1).cpu().numpy()
                 right += int((guess == task.validation_targets[some]).sum())
             scores[task.name] = round(right / len(task.validation), 4)
@@ -266,7 +297,7 @@ class Trainer:
         state = {
             name: value.contiguous()
             for name, value in self.model.plain_state().items()
-            if not name.startswith(("heads.", "to_teacher.", "backbone.embeddings."))
+            if not name.startswith(("heads.", "to_teacher.", "to_words.", "backbone.embeddings."))
         }
         save_file(state, folder / "encoder.safetensors")
         about = {"design": asdict(self.model.design), "plan": asdict(self.plan), "step": self.step}
@@ -281,6 +312,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.averages is not None:
+            self.averages.load(state["averages"])
         self.step, self.best, self.best_at = state["step"], state["best"], state["best_at"]
         self._note({"resumed": self.step})
 
@@ -290,6 +323,34 @@ class Trainer:
             print(text, flush=True)
         with (self.out / LOG).open("a") as file:
             file.write(text + "\n")
+
+
+def relation_loss(bits: Tensor, taught: Tensor) -> Tensor:
+    """How differently texts are neighbours by their bits and by the teacher.
+
+    For each text of the pass, the divergence of the distribution over the others that its bits'
+    similarities make from the one that the teacher's cosines make.
+
+    Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge
+    Transfer" (2018).
+
+    Args:
+        bits: `(b, width)`.
+        taught: `(b, d)` standardised embeddings.
+
+    Returns:
+        The sum over texts.
+    """
+    guess, wanted = (_neighbours(values) for values in (bits, taught))
+    return functional.kl_div(guess, wanted, reduction="sum", log_target=True)
+
+
+def _neighbours(values: Tensor) -> Tensor:
+    directions = functional.normalize(values, dim=1)
+    similar = directions @ directions.T / RELATION_TEMPERATURE
+    itself = torch.eye(len(values), dtype=torch.bool, device=values.device)
+    # Not minus infinity: the product with its probability of 0 would be no number.
+    return functional.log_softmax(similar.masked_fill(itself, -100.0), dim=1)
 
 
 def _scale(taught: Sequence[Embeddings]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoModel
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel
 
 from models.training.encoder.adapters import add_adapters, folded_state
 from models.training.encoder.binarize import Estimator, Standardize, binarize, to_signs
@@ -55,6 +58,10 @@ class MultiTaskCode(nn.Module):
             0 for none.
     """
 
+    owners: Tensor
+    firsts: Tensor
+    chances: Tensor
+
     def __init__(
         self, design: Design, pooled: int, classes: Mapping[str, int], keeps: int = 0
     ) -> None:
@@ -68,6 +75,11 @@ class MultiTaskCode(nn.Module):
         self.standardize = Standardize(width)
         self.drop = nn.Dropout(design.noise)
         self.heads = nn.ModuleDict({task: _head(width, n) for task, n in classes.items()})
+        sizes = np.array(list(classes.values()), dtype=np.int64)
+        # Of all heads' outputs side by side: whose each is, and where each task's begin.
+        self._outputs("owners", np.repeat(np.arange(len(sizes)), sizes))
+        self._outputs("firsts", np.cumsum(sizes) - sizes)
+        self._outputs("chances", np.log(sizes).astype(np.float32))
         self.to_teacher = _head(width, keeps) if keeps else None
         self.sharpness = 1.0
         # Heads read values of this size: their learning rate then suits every width.
@@ -80,9 +92,36 @@ class MultiTaskCode(nn.Module):
             return floats, to_signs(floats)  # what is served, whatever it was trained by
         return floats, binarize(floats, self.design.estimator, self.sharpness)
 
+    def _outputs(self, name: str, values: NDArray[Any]) -> None:
+        self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
     def plain_state(self) -> dict[str, Tensor]:
         """What is saved."""
         return self.state_dict()
+
+    def losses(self, values: Tensor, tasks: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropies over their classes' logarithms: chance is 1 for every task.
+
+        All heads are one product: a loop over tasks costs a card more than its arithmetic.
+
+        Args:
+            values: `(b, width)` floats or bits.
+            tasks: `(b,)` numbers of the heads.
+            targets: `(b,)` class indexes.
+
+        Returns:
+            `(b,)`.
+        """
+        heads = cast(Sequence[nn.Linear], list(self.heads.values()))
+        weight = torch.cat([head.weight for head in heads])
+        bias = torch.cat([head.bias for head in heads])
+        logits = functional.linear(values * self.unit, weight, bias)
+        others = self.owners[None, :] != tasks[:, None]
+        wanted = self.firsts[tasks] + targets
+        entropies = functional.cross_entropy(
+            logits.masked_fill(others, float("-inf")), wanted, reduction="none"
+        )
+        return entropies / self.chances[tasks]
 
     def logits(self, task: str, values: Tensor) -> Tensor:
         """`(b, width)` floats or bits to `(b, classes)`."""
@@ -97,18 +136,26 @@ class MultiTaskEncoder(MultiTaskCode):
         design: see `Design`.
         classes: number of classes by task.
         keeps: see `MultiTaskCode`.
+        words: token ids that are to be told from the bits.
     """
 
-    def __init__(self, design: Design, classes: Mapping[str, int], keeps: int = 0) -> None:
-        # Eager attention is a quarter faster than SDPA on short texts of a CPU. No dropout: nearly
-        # every text is seen once, so there is little to overfit to.
+    word_places: Tensor
+
+    def __init__(
+        self,
+        design: Design,
+        classes: Mapping[str, int],
+        keeps: int = 0,
+        words: Sequence[int] = (),
+    ) -> None:
+        # No dropout: nearly every text is seen once, so there is little to overfit to.
         # It would list the weights that are left out at every load.
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         backbone: Any = AutoModel.from_pretrained(
             Path(design.backbone),
             add_pooling_layer=False,
             dtype=torch.float32,
-            attn_implementation="eager",
+            attn_implementation=attention_of(design.backbone),
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
@@ -120,6 +167,10 @@ class MultiTaskEncoder(MultiTaskCode):
         )
         super().__init__(design, pooler.width, classes, keeps)
         self.backbone, self.pooler = backbone, pooler
+        self.to_words = _head(self.width, len(words)) if words else None
+        places = torch.full((backbone.config.vocab_size,), -1)
+        places[list(words)] = torch.arange(len(words))
+        self.register_buffer("word_places", places, persistent=False)
         if design.adapter_rank:
             add_adapters(backbone, design.adapter_rank)
         # Half of the weights are word vectors: frozen, they are as general as before, and the
@@ -139,9 +190,40 @@ class MultiTaskEncoder(MultiTaskCode):
         raw: Tensor = self.pooler(hidden, mask)
         return raw
 
+    def word_loss(self, ids: Tensor, bits: Tensor) -> Tensor:
+        """How badly a text's words are told from its bits.
+
+        The cross entropy of a softmax over all words with the text's own, each alike, over the
+        logarithm of their number: chance is 1.
+
+        Args:
+            ids: `(b, s)` token ids.
+            bits: `(b, width)`.
+
+        Returns:
+            The sum over texts; a text without any of the words counts nothing.
+        """
+        assert self.to_words is not None
+        guess = functional.log_softmax(self.to_words(bits * self.unit), dim=1)
+        places = self.word_places[ids]
+        known = places >= 0
+        found = guess.gather(1, places.clamp(min=0)) * known
+        means = found.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+        return -means.sum() / float(np.log(guess.shape[1]))
+
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""
         return super().forward(self.pooled(ids, mask))
+
+
+def attention_of(backbone: str) -> str:
+    """Which implementation of attention to train with.
+
+    Eager attention is a quarter faster than SDPA on short texts of a CPU; on a card it is many
+    small kernels. MPNet has no other.
+    """
+    kind = AutoConfig.from_pretrained(Path(backbone)).model_type
+    return "sdpa" if kind == "bert" and torch.cuda.is_available() else "eager"
 
 
 def _head(width: int, outputs: int) -> nn.Linear:

@@ -141,7 +141,7 @@ def learn(design: Design, plan: Plan, tasks: Sequence[TrainingTask]) -> PooledCo
     code = PooledCode(design, hidden_size, {task.name: task.classes for task in tasks})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(code, plan, tasks, stack_states, Path(folder), quiet=True).run()
-    return code.eval()
+    return code.cpu().eval()
 
 
 def judge(

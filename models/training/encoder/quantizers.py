@@ -153,7 +153,7 @@ def learn(design: Design, plan: Plan, tasks: Sequence[TrainingTask]) -> MultiTas
     code = MultiTaskCode(design, width, classes, keeps)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(code, plan, tasks, stack, Path(folder), quiet=True).run()
-    return code.eval()
+    return code.cpu().eval()
 
 
 def judge(code: MultiTaskCode, judges: Sequence[UnseenTask], calibration: Floats) -> float:

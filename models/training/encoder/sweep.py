@@ -1,0 +1,278 @@
+"""Many trainings at once on one card, each judged on the tasks that it never saw.
+
+    python -m models.training.encoder.sweep --data DATA --cache FOLDER --out FOLDER --jobs FILE...
+
+A file holds a JSON list of jobs, each with the fields of `Job`. One small encoder keeps a card busy
+for a part of a step, the rest being launches: so jobs run beside each other, one a core. Jobs that
+have a result are skipped. While it runs, `--watch FOLDER` is looked at for more files.
+
+Of each job OUT gets `NAME/` as of `models.training.encoder.train`, and `NAME.json`: by unseen task
+the accuracies as of `models.training.encoder.unseen`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.artifact import resolve_backbone
+from models.training.calibrate import BACKBONE
+from models.training.encoder.embedder import CALIBRATION_ROWS, Embedder, trained, untrained
+from models.training.encoder.heads_first import fit_heads
+from models.training.encoder.loop import BEST, Plan, Trainer, TrainingTask
+from models.training.encoder.model import Design, MultiTaskEncoder
+from models.training.encoder.probe import Form, accuracy, bits_form, floats_form
+from models.training.encoder.suite import (
+    GROUPS,
+    TaskData,
+    choose_shots,
+    load_task,
+    split_fold,
+    tasks_of,
+)
+from models.training.encoder.teacher import Embeddings
+from models.training.encoder.train import pad, tokenize
+
+JUDGED_ROWS: Any = {"train": 1500, "validation": 300, "test": 1000}
+RESERVED_IDS, COMMONEST, WORDS = 1996, 50, 4096  # of a BERT's vocabulary; see `words_of`
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training and how it is judged.
+
+    Attributes:
+        name: of its folder and result.
+        fold: whose groups stay unseen; None trains on all tasks and judges none.
+        plan, design: what differs from the defaults.
+        teachers: whose embeddings are kept readable: names given by `--teacher`.
+        tasks: train on these only, of the seen ones.
+        shots: examples a class, beside all rows.
+        draws: of so few examples.
+    """
+
+    name: str
+    fold: int | None = 0
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    design: Mapping[str, Any] = field(default_factory=dict)
+    teachers: tuple[str, ...] = ("own",)
+    tasks: tuple[str, ...] = ()
+    shots: tuple[int, ...] = ()
+    draws: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What all jobs share, read before they are forked: memory is then shared as well."""
+
+    backbone: str
+    seen: Mapping[str, TrainingTask]
+    judged: Mapping[str, TaskData]
+    texts: Mapping[str, Sequence[str]]
+    taught: Mapping[tuple[str, str], Embeddings]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=Path, nargs="*", default=[])
+    parser.add_argument("--watch", type=Path, help="folder of further files of jobs")
+    parser.add_argument("--watch-seconds", type=float, default=0.0)
+    parser.add_argument("--teacher", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--train-rows", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    teachers = {"own": None} | dict(one.split("=", 1) for one in arguments.teacher)
+    material = read_material(arguments.data, arguments.cache, teachers, arguments.train_rows)
+    print(json.dumps({"ready": round(time.perf_counter(), 1)}), flush=True)
+    jobs = [job for path in arguments.jobs for job in read_jobs(path)]
+    run_all(jobs, material, arguments)
+
+
+def run_all(jobs: list[Job], material: Material, arguments: argparse.Namespace) -> None:
+    """Jobs of all files, `workers` at once, and those that come meanwhile."""
+    context = multiprocessing.get_context("fork")
+    files: set[Path] = set()
+    running: list[Any] = []
+    until = time.monotonic() + arguments.watch_seconds
+    while jobs or running or time.monotonic() < until:
+        if arguments.watch is not None:
+            fresh = set(arguments.watch.glob("*.json")) - files
+            files |= fresh
+            # Later files are more urgent: what is asked for after a look at the first results.
+            jobs = [job for path in sorted(fresh, reverse=True) for job in read_jobs(path)] + jobs
+        running = [process for process in running if process.is_alive()]
+        while jobs and len(running) < arguments.workers:
+            job = jobs.pop(0)
+            if not (arguments.out / f"{job.name}.json").is_file():
+                process = context.Process(target=run_job, args=(job, material, arguments.out))
+                process.start()
+                running.append(process)
+        time.sleep(0.2)
+
+
+def read_jobs(path: Path) -> list[Job]:
+    """The jobs of a file."""
+    jobs = []
+    for line in json.loads(path.read_text()):
+        listed = {name: tuple(value) for name, value in line.items() if isinstance(value, list)}
+        jobs.append(Job(**{**line, **listed}))
+    return jobs
+
+
+def read_material(
+    data: Path, cache: Path, teachers: Mapping[str, str | None], train_rows: int
+) -> Material:
+    """Read and tokenize all tasks, and have the teachers embed them.
+
+    What uses the card runs in processes of its own: one that has used it cannot be forked.
+    """
+    names = tasks_of(tuple(GROUPS))
+    backbone = resolve_backbone(BACKBONE)
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(mp_context=context) as pool:
+        orders = [(data, name, backbone, train_rows) for name in names]
+        read = list(pool.map(_read, orders))
+    texts = {task.name: rows for task, rows, _ in read}
+    taught: dict[tuple[str, str], Embeddings] = {}
+    for teacher, folder in teachers.items():
+        process = context.Process(target=_teach, args=(texts, folder, cache / teacher))
+        process.start()
+        process.join()
+        for name in names:
+            taught[teacher, name] = np.load(cache / teacher / f"{name}.npy")
+    seen = {task.name: task for task, _, _ in read}
+    return Material(backbone, seen, {task.name: task for _, _, task in read}, texts, taught)
+
+
+def _read(order: tuple[Path, str, str, int]) -> tuple[TrainingTask, list[str], TaskData]:
+    data, name, backbone, train_rows = order
+    plan = Plan(train_rows=train_rows)
+    task = load_task(data, name, {"train": train_rows, "validation": plan.validation_rows})
+    judged = load_task(data, name, JUDGED_ROWS)
+    return tokenize(task, None, Design(backbone), plan), task.splits["train"].texts, judged
+
+
+def _teach(texts: Mapping[str, Sequence[str]], folder: str | None, to: Path) -> None:
+    """A teacher's embeddings of all tasks' training rows; its last layer, or our last four."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    to.mkdir(parents=True, exist_ok=True)
+    if all((to / f"{name}.npy").is_file() for name in texts):
+        return
+    model = untrained() if folder is None else MultiTaskEncoder(Design(folder, layers=(-1,)), {})
+    embed = Embedder(model, to / "texts", Plan().max_tokens)
+    for name, rows in texts.items():
+        np.save(to / f"{name}.npy", embed(rows).astype(np.float16))
+    shutil.rmtree(to / "texts")
+
+
+def run_job(job: Job, material: Material, out: Path) -> None:
+    """Train, judge, write. What fails is written down."""
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    try:
+        result = train_and_judge(job, material, out / job.name)
+    except Exception:
+        (out / f"{job.name}.failed").write_text(traceback.format_exc())
+        raise
+    result["seconds"] = round(time.perf_counter() - started, 1)
+    temporary = out / f"{job.name}.new"
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    temporary.replace(out / f"{job.name}.json")
+
+
+def train_and_judge(job: Job, material: Material, folder: Path) -> dict[str, Any]:
+    """One job's means and accuracies by unseen task."""
+    names, unseen = (tasks_of(tuple(GROUPS)), ()) if job.fold is None else split_fold(job.fold)
+    names = tuple(name for name in names if not job.tasks or name in job.tasks)
+    started = time.perf_counter()
+    if job.plan.get("steps", Plan().steps):
+        train(job, [_taught_task(job, material, name) for name in names], material, folder)
+        model = trained(folder / BEST)
+    else:
+        model = untrained()
+    seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as cache:
+        embed = Embedder(model, Path(cache))
+        calibration = [t for name in names for t in material.texts[name][:CALIBRATION_ROWS]]
+        thresholds = np.median(embed(calibration), axis=0)
+        tasks = {}
+        for name in unseen:
+            task = material.judged[name]
+            parts = [embed(task.splits[split].texts) for split in ("train", "validation", "test")]
+            forms = {"floats": floats_form(parts), "bits": bits_form(parts, thresholds)}
+            tasks[name] = judge(task, forms, job)
+    means = {
+        key: round(float(np.mean([by[key] for by in tasks.values()])), 3)
+        for key in next(iter(tasks.values()), {})
+    }
+    return {"means": means, "tasks": tasks, "train_seconds": round(seconds, 1)}
+
+
+def train(job: Job, tasks: Sequence[TrainingTask], material: Material, folder: Path) -> None:
+    """Heads first where the plan says so, then all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = replace(Plan(), **job.plan)
+    design = Design(**{"backbone": material.backbone, **job.design})
+    torch.manual_seed(plan.seed)
+    keeps = 0 if tasks[0].taught is None else tasks[0].taught.shape[1]
+    words = words_of(tasks) if plan.words else ()
+    classes = {task.name: task.classes for task in tasks}
+    model = MultiTaskEncoder(design, classes, keeps if plan.keep else 0, words)
+    if plan.head_steps:
+        fit_heads(model, tasks, plan, pad)
+    Trainer(model, plan, tasks, pad, folder, quiet=True).run()
+
+
+def _taught_task(job: Job, material: Material, name: str) -> TrainingTask:
+    taught = [material.taught[teacher, name] for teacher in job.teachers]
+    whole = np.concatenate(taught, axis=1) if taught else None
+    return replace(material.seen[name], taught=whole)
+
+
+def judge(task: TaskData, forms: Mapping[str, Form], job: Job) -> dict[str, float]:
+    """Accuracies of heads on all rows, and on few examples a class."""
+    targets = {split: rows.targets for split, rows in task.splits.items()}
+    everything = np.arange(len(targets["train"]))
+    found = {name: accuracy(form, targets, everything) for name, form in forms.items()}
+    for count in job.shots:
+        drawn = [
+            choose_shots(targets["train"], count, np.random.default_rng(seed))
+            for seed in range(job.draws)
+        ]
+        for name, form in forms.items():
+            scores = [accuracy(form, targets, rows) for rows in drawn]
+            found[f"{name} {count}"] = round(float(np.mean(scores)), 3)
+    return found
+
+
+def words_of(tasks: Iterable[TrainingTask]) -> tuple[int, ...]:
+    """Token ids in the most texts, without punctuation and the very commonest words."""
+    counts: Counter[int] = Counter()
+    for task in tasks:
+        for row in task.train[:4000]:
+            counts.update({int(one) for one in row})
+    common = [one for one, _ in counts.most_common() if one >= RESERVED_IDS]
+    return tuple(common[COMMONEST : COMMONEST + WORDS])
+
+
+if __name__ == "__main__":
+    main()
