@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
+from models.tokens import Ids
 from models.training.calibrate import BACKBONE
 from models.training.encoder.batches import by_length
 from models.training.encoder.fitting import this_hardware
@@ -57,12 +58,16 @@ class Embedder:
             np.save(path, self._embed(texts))
         return np.asarray(np.load(path), dtype=np.float32)
 
-    @torch.inference_mode()
     def _embed(self, texts: Sequence[str]) -> Floats:
+        tokenizer = Path(self._model.design.backbone) / "tokenizer.json"
+        tokens = TextTokenizer(tokenizer, self._max_tokens)(texts)
+        return self.of_tokens([one.windows[0] for one in tokens])
+
+    @torch.inference_mode()
+    def of_tokens(self, rows: Sequence[Ids]) -> Floats:
+        """`(n, width)` float32 of token ids; nothing is kept on disk."""
         device = self._hardware.device
         model = self._model.to(device)
-        tokenizer = TextTokenizer(Path(model.design.backbone) / "tokenizer.json", self._max_tokens)
-        rows = [one.windows[0] for one in tokenizer(texts)]
         result = np.zeros((len(rows), model.width), dtype=np.float32)
         for some in by_length(rows, BATCH if device.type == "cpu" else CARD_BATCH):
             inputs = [tensor.to(device) for tensor in pad([rows[i] for i in some])]

@@ -90,7 +90,7 @@ def _stack(rows: Sequence[Embeddings]) -> tuple[Tensor, ...]:
     return (torch.from_numpy(np.stack(rows).astype(np.float32)),)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _measure_statistics(
     model: MultiTaskEncoder, tasks: Sequence[TrainingTask], collate: Collate
 ) -> None:

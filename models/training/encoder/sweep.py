@@ -16,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import shutil
 import tempfile
 import time
 import traceback
@@ -29,17 +28,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.artifact import resolve_backbone
+from models.tokenization import TextTokenizer
+from models.tokens import Ids
 from models.training.calibrate import BACKBONE
-from models.training.encoder.embedder import CALIBRATION_ROWS, Embedder, trained, untrained
+from models.training.encoder.embedder import (
+    CALIBRATION_ROWS,
+    MAX_TOKENS,
+    Embedder,
+    trained,
+    untrained,
+)
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import BEST, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.probe import Form, accuracy, bits_form, floats_form
 from models.training.encoder.suite import (
     GROUPS,
-    TaskData,
     choose_shots,
     load_task,
     split_fold,
@@ -77,13 +84,20 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """Token ids and targets of a task's rows to judge by, by split."""
+
+    ids: Mapping[str, Sequence[Ids]]
+    targets: Mapping[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """What all jobs share, read before they are forked: memory is then shared as well."""
 
     backbone: str
     seen: Mapping[str, TrainingTask]
-    judged: Mapping[str, TaskData]
-    texts: Mapping[str, Sequence[str]]
+    judged: Mapping[str, Judged]
     taught: Mapping[tuple[str, str], Embeddings]
 
 
@@ -141,47 +155,73 @@ def read_jobs(path: Path) -> list[Job]:
 def read_material(
     data: Path, cache: Path, teachers: Mapping[str, str | None], train_rows: int
 ) -> Material:
-    """Read and tokenize all tasks, and have the teachers embed them.
+    """Read and tokenize all tasks, a process each, and have the teachers embed them.
 
     What uses the card runs in processes of its own: one that has used it cannot be forked.
     """
     names = tasks_of(tuple(GROUPS))
     backbone = resolve_backbone(BACKBONE)
+    folders = {name: folder or backbone for name, folder in teachers.items()}
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(mp_context=context) as pool:
-        orders = [(data, name, backbone, train_rows) for name in names]
+        orders = [(data, name, backbone, train_rows, folders) for name in names]
         read = list(pool.map(_read, orders))
-    texts = {task.name: rows for task, rows, _ in read}
-    taught: dict[tuple[str, str], Embeddings] = {}
-    for teacher, folder in teachers.items():
-        process = context.Process(target=_teach, args=(texts, folder, cache / teacher))
+    processes = [
+        context.Process(
+            target=_teach,
+            args=({task.name: ids[teacher] for task, _, ids in read}, folder, cache / teacher),
+        )
+        for teacher, folder in teachers.items()
+    ]
+    for process in processes:
         process.start()
+    for process in processes:
         process.join()
-        for name in names:
-            taught[teacher, name] = np.load(cache / teacher / f"{name}.npy")
+    taught = {
+        (teacher, name): np.load(cache / teacher / f"{name}.npy")
+        for teacher in teachers
+        for name in names
+    }
     seen = {task.name: task for task, _, _ in read}
-    return Material(backbone, seen, {task.name: task for _, _, task in read}, texts, taught)
+    return Material(backbone, seen, {task.name: judged for task, judged, _ in read}, taught)
 
 
-def _read(order: tuple[Path, str, str, int]) -> tuple[TrainingTask, list[str], TaskData]:
-    data, name, backbone, train_rows = order
+def _read(
+    order: tuple[Path, str, str, int, Mapping[str, str]],
+) -> tuple[TrainingTask, Judged, dict[str, list[Ids]]]:
+    """A task to train on, the same to judge by, and its training rows' tokens for the teachers."""
+    data, name, backbone, train_rows, teachers = order
     plan = Plan(train_rows=train_rows)
     task = load_task(data, name, {"train": train_rows, "validation": plan.validation_rows})
-    judged = load_task(data, name, JUDGED_ROWS)
-    return tokenize(task, None, Design(backbone), plan), task.splits["train"].texts, judged
+    texts = task.splits["train"].texts
+    trainable = tokenize(task, None, Design(backbone), plan)
+    ids: dict[str, list[Ids]] = {}
+    for teacher, folder in teachers.items():
+        own = folder == backbone
+        ids[teacher] = list(trainable.train) if own else _tokens(texts, folder, plan.max_tokens)
+    rows = load_task(data, name, JUDGED_ROWS).splits
+    judged = Judged(
+        {split: _tokens(one.texts, backbone, MAX_TOKENS) for split, one in rows.items()},
+        {split: one.targets for split, one in rows.items()},
+    )
+    return trainable, judged, ids
 
 
-def _teach(texts: Mapping[str, Sequence[str]], folder: str | None, to: Path) -> None:
-    """A teacher's embeddings of all tasks' training rows; its last layer, or our last four."""
-    torch.set_num_threads(os.cpu_count() or 1)
+def _tokens(texts: Sequence[str], folder: str, limit: int) -> list[Ids]:
+    tokenizer = TextTokenizer(Path(folder) / "tokenizer.json", limit)
+    return [one.windows[0] for one in tokenizer(texts)]
+
+
+def _teach(rows: Mapping[str, Sequence[Ids]], folder: str | None, to: Path) -> None:
+    """A teacher's embeddings of all tasks' training rows: its last layer, or our last four."""
     to.mkdir(parents=True, exist_ok=True)
-    if all((to / f"{name}.npy").is_file() for name in texts):
+    if all((to / f"{name}.npy").is_file() for name in rows):
         return
     model = untrained() if folder is None else MultiTaskEncoder(Design(folder, layers=(-1,)), {})
-    embed = Embedder(model, to / "texts", Plan().max_tokens)
-    for name, rows in texts.items():
-        np.save(to / f"{name}.npy", embed(rows).astype(np.float16))
-    shutil.rmtree(to / "texts")
+    with tempfile.TemporaryDirectory() as nothing:
+        embed = Embedder(model, Path(nothing))
+        for name, ids in rows.items():
+            np.save(to / f"{name}.npy", embed.of_tokens(ids).astype(np.float16))
 
 
 def run_job(job: Job, material: Material, out: Path) -> None:
@@ -210,16 +250,18 @@ def train_and_judge(job: Job, material: Material, folder: Path) -> dict[str, Any
     else:
         model = untrained()
     seconds = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as cache:
-        embed = Embedder(model, Path(cache))
-        calibration = [t for name in names for t in material.texts[name][:CALIBRATION_ROWS]]
+    with tempfile.TemporaryDirectory() as nothing:
+        embed = Embedder(model, Path(nothing)).of_tokens
+        calibration = [
+            ids for name in names for ids in material.seen[name].train[:CALIBRATION_ROWS]
+        ]
         thresholds = np.median(embed(calibration), axis=0)
         tasks = {}
         for name in unseen:
-            task = material.judged[name]
-            parts = [embed(task.splits[split].texts) for split in ("train", "validation", "test")]
+            judged = material.judged[name]
+            parts = [embed(judged.ids[split]) for split in ("train", "validation", "test")]
             forms = {"floats": floats_form(parts), "bits": bits_form(parts, thresholds)}
-            tasks[name] = judge(task, forms, job)
+            tasks[name] = judge(judged.targets, forms, job)
     means = {
         key: round(float(np.mean([by[key] for by in tasks.values()])), 3)
         for key in next(iter(tasks.values()), {})
@@ -248,9 +290,11 @@ def _taught_task(job: Job, material: Material, name: str) -> TrainingTask:
     return replace(material.seen[name], taught=whole)
 
 
-def judge(task: TaskData, forms: Mapping[str, Form], job: Job) -> dict[str, float]:
+def judge(
+    targets: Mapping[str, NDArray[np.int64]], forms: Mapping[str, Form], job: Job
+) -> dict[str, float]:
     """Accuracies of heads on all rows, and on few examples a class."""
-    targets = {split: rows.targets for split, rows in task.splits.items()}
+    targets = dict(targets)
     everything = np.arange(len(targets["train"]))
     found = {name: accuracy(form, targets, everything) for name, form in forms.items()}
     for count in job.shots:
