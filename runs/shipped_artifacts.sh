@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 : "${DATA:?set DATA to the folder of tasks}"
 make -s .venv/dev.stamp
-encoder=models/artifacts/minilm-l6-last4
+encoder=models/artifacts/minilm-l6-multitask
 .venv/bin/python -m models.training.calibrate --data "$DATA" --out "$encoder"
 .venv/bin/python -m models.training.quantize --data "$DATA" --encoder "$encoder"
 .venv/bin/python -m models.training.gate --data "$DATA" --encoder "$encoder"

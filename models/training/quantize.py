@@ -1,6 +1,6 @@
 """Make the int8 serving model of an encoder artifact: `openvino-int8/` beside its manifest.
 
-    python -m models.training.quantize --data DATA --encoder models/artifacts/minilm-l6-last4
+    python -m models.training.quantize --data DATA --encoder models/artifacts/minilm-l6-multitask
 
 NNCF's post-training quantization: int8 weights with a scale a channel, int8 activations with
 static scales measured over calibration texts, so that no scale depends on a batch. The thresholds

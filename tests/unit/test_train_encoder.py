@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.training.encoder.embedder import trained
+from models.training.encoder.averages import Averages
+from models.training.encoder.batches import pad
+from models.training.encoder.embedder import Embedder, teacher_of, trained
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import BEST, LOG, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import Rows, TaskData
-from models.training.encoder.teacher import teach
-from models.training.encoder.train import encoder_for, pad, tokenize
+from models.training.encoder.train import encoder_for, teach, tokenize
 from tests.unit.tiny import words, write_bert
 
 PLAN = Plan(
@@ -61,7 +62,8 @@ def tokenized(backbone: Path, cache: Path, plan: Plan = PLAN) -> list[TrainingTa
     for number, classes in enumerate((2, 3)):
         one = task(f"task {number}", classes, number)
         texts = one.splits["train"].texts
-        taught = teach(texts, str(backbone), plan.max_tokens, cache) if plan.keep else None
+        teacher = Embedder(teacher_of(str(backbone)), cache, plan.max_tokens)
+        taught = teach(texts, [teacher]) if plan.keep else None
         done.append(tokenize(one, taught, Design(str(backbone)), plan))
     return done
 
@@ -103,7 +105,8 @@ def test_a_stopped_run_ends_like_one_in_one_go(
     backbone: Path, tmp_path: Path, bits: int | None
 ) -> None:
     tasks = tokenized(backbone, tmp_path / "cache")
-    plan = replace(PLAN, steps=20)
+    # With averages, which a checkpoint holds too.
+    plan = replace(PLAN, steps=20, average=0.9)
     # No dropout: its random numbers are not part of a checkpoint.
     form = design(backbone, noise=0.0, bits=bits)
     whole = trainer_of(form, plan, tasks, tmp_path / "whole")
@@ -124,6 +127,11 @@ def test_a_stopped_run_ends_like_one_in_one_go(
         whole.model.state_dict().items(), second.model.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(value, other, msg=name)
+    ends = [
+        load_file(tmp_path / part / BEST / "encoder.safetensors") for part in ("whole", "parts")
+    ]
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], msg=name)
 
 
 def test_word_vectors_and_frozen_layers_stay(backbone: Path, tmp_path: Path) -> None:
@@ -160,11 +168,14 @@ def test_losses_are_one_at_chance(backbone: Path, tmp_path: Path) -> None:
 
 def test_the_teacher_is_asked_once(backbone: Path, tmp_path: Path) -> None:
     texts = [words(3), words(5, 2)]
-    first = teach(texts, str(backbone), 16, tmp_path)
+    own, shorter = (Embedder(teacher_of(str(backbone)), tmp_path, limit) for limit in (16, 8))
+    first = teach(texts, [own])
     (path,) = tmp_path.iterdir()
     np.save(path, np.zeros_like(first))
-    assert not teach(texts, str(backbone), 16, tmp_path).any()
-    assert teach(texts, str(backbone), 8, tmp_path).any()  # another limit, other embeddings
+    assert not teach(texts, [own]).any()
+    both = teach(texts, [own, shorter])  # another limit, other embeddings
+    assert both.shape == (2, 64)
+    assert both[:, 32:].any()
 
 
 def test_a_code_is_the_sign_of_the_standardized_floats(backbone: Path) -> None:
@@ -215,28 +226,68 @@ def test_heads_first_leave_the_backbone_and_start_the_training_well(
         # A head alone fits most of its rows; majority gives half or a third.
         assert (guess == task.targets).mean() > 0.75
 
-    narrow = encoder_for(design(backbone, layers=(-1,)), tasks, plan.seed)
-    with pytest.raises(ValueError, match="embeddings 32 wide of all tasks"):
-        fit_heads(narrow, tasks, plan, pad)
+    wide = encoder_for(design(backbone, layers=(-2, -1, -1)), tasks, plan.seed)
+    with pytest.raises(ValueError, match="embeddings 96 wide of all tasks"):
+        fit_heads(wide, tasks, plan, pad)
 
 
-def test_adapters_fold_into_the_weights_that_are_saved(backbone: Path, tmp_path: Path) -> None:
-    """What is loaded again gives what was trained, and the word vectors stay."""
-    tasks = tokenized(backbone, tmp_path / "cache")
-    form = design(backbone, adapter_rank=4, noise=0.0)
-    trainer = trainer_of(form, replace(PLAN, steps=10), tasks, tmp_path)
-    trainable = {name for name, p in trainer.model.backbone.named_parameters() if p.requires_grad}
-    assert trainable
-    assert all(".lora_" in name for name in trainable)
-    trainer.run()
-    loaded = trained(tmp_path / BEST)
-    plain = encoder_for(design(backbone), tasks, 0)
-    names = {n for n in plain.state_dict() if n.startswith("backbone.encoder.")}
-    assert names <= set(load_file(tmp_path / BEST / "encoder.safetensors"))
-    model = trainer.model.eval()
-    batch = pad(tasks[0].train[:5])
-    with torch.inference_mode():
-        expected = model.pooled(*batch)
-        torch.testing.assert_close(loaded.pooled(*batch), expected, atol=1e-5, rtol=1e-4)
-        untouched = plain.pooled(*batch)
-    assert not torch.allclose(untouched, expected, atol=1e-3)
+def test_other_teachers_are_kept_beside_the_encoders_own_embeddings(
+    backbone: Path, tmp_path: Path
+) -> None:
+    """Heads read the first columns, which are its own; the regression is to all of them."""
+    plan = replace(PLAN, head_steps=20, steps=10)
+    form = design(backbone, layers=(-1,), noise=0.0)
+    chance = np.random.default_rng(0)
+    tasks = []
+    for one in tokenized(backbone, tmp_path / "cache", plan):
+        assert one.taught is not None
+        other = chance.normal(size=(len(one.train), 5)).astype(np.float16)
+        tasks.append(replace(one, taught=np.concatenate([one.taught, other], axis=1)))
+    model = encoder_for(form, tasks, plan.seed)
+    assert model.to_teacher is not None
+    assert model.to_teacher.out_features == 37
+    fit_heads(model, tasks, plan, pad)
+    Trainer(model, plan, tasks, pad, tmp_path, quiet=True).run()
+    assert trained(tmp_path / BEST).width == 32
+
+
+def test_all_heads_at_once_are_each_tasks_cross_entropy(backbone: Path) -> None:
+    """Against torch's, a task at a time."""
+    model = MultiTaskEncoder(design(backbone), {"two": 2, "three": 3, "seven": 7})
+    for head in model.heads.values():
+        torch.nn.init.normal_(head.weight)  # type: ignore[arg-type]
+        torch.nn.init.normal_(head.bias)  # type: ignore[arg-type]
+    values = torch.randn(9, 64)
+    tasks = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2, 1])
+    targets = torch.tensor([1, 2, 6, 0, 0, 0, 1, 3, 1])
+    found = model.losses(values, tasks, targets)
+    for row, (name, classes) in enumerate(
+        (list({"two": 2, "three": 3, "seven": 7}.items()))[task] for task in tasks.tolist()
+    ):
+        logits = model.logits(name, values[row : row + 1])
+        expected = torch.nn.functional.cross_entropy(logits, targets[row : row + 1])
+        torch.testing.assert_close(found[row], expected / np.log(classes))
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.heads.parameters() if p.grad is not None)
+
+
+def test_averages_are_those_of_the_steps_and_are_put_in_for_a_while() -> None:
+    """Against numpy: the mean of all steps at first, exponential weights then."""
+    network = torch.nn.Linear(3, 2)
+    averages = Averages(network, 0.6)
+    expected, weights = None, []
+    for step in range(1, 8):
+        with torch.no_grad():
+            network.weight.copy_(torch.randn(2, 3))
+        averages.update()
+        weights.append(network.weight.detach().numpy().copy())
+        share = min(0.6, 1 - 1 / step)
+        expected = weights[-1] if expected is None else share * expected + (1 - share) * weights[-1]
+    assert expected is not None
+    with averages.put_in():
+        np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(network.weight.detach().numpy(), weights[-1])
+    again = Averages(network, 0.6)
+    again.load(averages.state())
+    with again.put_in():
+        np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=1e-5)

@@ -36,6 +36,7 @@ from models.training.encoder.classifier import (
     quiet,
     read_task,
 )
+from models.training.encoder.embedder import Embedder, untrained
 from models.training.encoder.finetune import (
     RESULTS,
     add_options,
@@ -48,7 +49,6 @@ from models.training.encoder.fitting import Fit, FitPlan, Rows, fit
 from models.training.encoder.results import TaskResults, mean_accuracies, read_lines
 from models.training.encoder.students import ABOUT, STUDENTS, distill_generally, is_done
 from models.training.encoder.suite import GROUPS, load_task, tasks_of
-from models.training.encoder.teacher import teach
 
 # Students take less time a text than teachers, and need more epochs.
 PLAN = FitPlan(epochs=6, least_steps=600, patience=3)
@@ -73,7 +73,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True, help="of the backbone's embeddings")
-    parser.add_argument("--encoder", default="models/artifacts/minilm-l6-last4")
     parser.add_argument("--tasks", nargs="*", help="all that have a teacher by default")
     parser.add_argument("--students", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
     parser.add_argument("--general-rows", type=int, default=4000, help="of every task")
@@ -113,13 +112,14 @@ def plain_texts(
 ) -> tuple[list[Ids], list[NDArray[np.float16]]]:
     """Token ids of all tasks' training texts, and the backbone's embeddings of them."""
     tokenize = TextTokenizer(tokenizer, max_tokens)
+    embed = Embedder(untrained(), arguments.cache, max_tokens)
     rows: list[Ids] = []
     embeddings: list[NDArray[np.float16]] = []
     for name in tasks_of(tuple(GROUPS)):
         task = load_task(arguments.data, name, {"train": arguments.general_rows})
         texts = task.splits["train"].texts
         rows += [one.windows[0] for one in tokenize(texts)]
-        embeddings += list(teach(texts, arguments.encoder, max_tokens, arguments.cache))
+        embeddings += list(embed(texts).astype(np.float16))
     return rows, embeddings
 
 

@@ -16,11 +16,10 @@ from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
 from models.training.calibrate import BACKBONE
-from models.training.encoder.batches import by_length
+from models.training.encoder.batches import by_length, pad
 from models.training.encoder.fitting import this_hardware
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import load_task
-from models.training.encoder.train import pad
 
 MAX_TOKENS = 128
 BATCH = 32
@@ -89,6 +88,11 @@ def calibration_texts(data: Path, tasks: Sequence[str]) -> list[str]:
 def untrained() -> MultiTaskEncoder:
     """The backbone as it comes, its last four layers."""
     return MultiTaskEncoder(Design(resolve_backbone(BACKBONE)), {}).eval()
+
+
+def teacher_of(folder: str | None) -> MultiTaskEncoder:
+    """An encoder to learn from: the last layer of one in a folder; None: `untrained`."""
+    return untrained() if folder is None else MultiTaskEncoder(Design(folder, layers=(-1,)), {})
 
 
 def trained(folder: Path) -> MultiTaskEncoder:

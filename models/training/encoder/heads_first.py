@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from models.training.encoder.fitting import this_hardware
-from models.training.encoder.loop import Collate, Plan, Trainer, TrainingTask
+from models.training.encoder.loop import Collate, Embeddings, Plan, Trainer, TrainingTask
 from models.training.encoder.model import MultiTaskCode, MultiTaskEncoder
-from models.training.encoder.teacher import Embeddings
 
 TEXTS = 256
 CHECKED_ROWS = 50

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from models.profiles import this_machine
 from models.tokenization import TextTokenizer
-from models.training.encoder.batches import by_length
+from models.training.encoder.batches import by_length, pad
 from models.training.encoder.model import MultiTaskEncoder
-from models.training.encoder.train import pad
 
 MAX_TOKENS = 64  # what training reads; a longer text's states would not fit many texts in memory
 BATCH = 32

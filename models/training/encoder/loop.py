@@ -21,20 +21,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.profiles import this_machine
 from models.training.encoder.averages import Averages
 from models.training.encoder.batches import by_length
-from models.training.encoder.model import MultiTaskCode, MultiTaskEncoder
+from models.training.encoder.model import MultiTaskCode
 from models.training.encoder.suite import tempered
-from models.training.encoder.teacher import Embeddings
 
 NOTE_EVERY = 25
 VALIDATED_AT_ONCE = 32
-RELATION_TEMPERATURE = 0.1
 LAST_SHARPNESS = 10.0  # of the annealed estimator, from 1 on
 STATE, LOG, BEST = "state.pt", "log.jsonl", "best"
+# What teachers make of texts. Many tasks pull a backbone towards their own questions; a regression
+# from the bits to these keeps readable what it knew before, which is what unseen tasks read.
+Embeddings = NDArray[np.float16]
 Collate = Callable[[Sequence[Any]], tuple[Tensor, ...]]
 
 
@@ -53,8 +53,6 @@ class Plan:
         exponent: see `suite.tempered`.
         float_share: of the task loss that is taken on the floats, the rest on the bits.
         keep: weight of the loss that keeps the untrained embeddings readable from the bits.
-        relate: weight, within what is kept, of `relation_loss`.
-        words: weight of the loss that keeps a text's words readable from the bits.
         average: share of the running average of all weights that a step leaves as it was; the
             average is what is validated and saved. 0: the weights themselves.
         max_tokens: longer texts are cut for training.
@@ -74,8 +72,6 @@ class Plan:
     exponent: float = 0.5
     float_share: float = 0.3
     keep: float = 1.0
-    relate: float = 0.0
-    words: float = 0.0
     average: float = 0.0
     max_tokens: int = 64
     train_rows: int = 8000
@@ -87,7 +83,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingTask:
-    """One task's rows for the model; `taught` is what the untrained encoder makes of them."""
+    """One task's rows for the model; `taught` is what teachers make of them."""
 
     name: str
     train: Sequence[Any] | NDArray[Any]
@@ -212,8 +208,7 @@ class Trainer:
 
     def _losses(self, rows: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over rows: of the heads on floats and on bits, and of what is kept."""
-        inputs = self._inputs([self.tasks[t].train[row] for t, row in rows])
-        floats, bits = self._encode(inputs)
+        floats, bits = self._encode([self.tasks[t].train[row] for t, row in rows])
         bits = self.model.drop(bits)
         tasks = torch.tensor([t for t, _ in rows], device=self.device)
         targets = torch.tensor([int(self.tasks[t].targets[row]) for t, row in rows])
@@ -222,13 +217,8 @@ class Trainer:
         on_bits = self.model.losses(bits, tasks, targets).sum()
         kept = torch.zeros((), device=self.device)
         if self.model.to_teacher is not None:
-            taught = self._taught(rows)
             guess = self.model.to_teacher(bits * self.model.unit)
-            kept = (guess - taught).square().mean(dim=1).sum()
-            if self.plan.relate:
-                kept = kept + self.plan.relate * relation_loss(bits, taught)
-        if self.plan.words and isinstance(self.model, MultiTaskEncoder):
-            kept = kept + self.plan.words * self.model.word_loss(inputs[0], bits)
+            kept = (guess - self._taught(rows)).square().mean(dim=1).sum()
         return on_floats, on_bits, kept
 
     def _taught(self, rows: Sequence[tuple[int, int]]) -> Tensor:
@@ -238,10 +228,8 @@ class Trainer:
         raw = np.stack([cast(Embeddings, self.tasks[t].taught)[row] for t, row in rows])
         return torch.from_numpy((raw.astype(np.float32) - mean) / deviation).to(self.device)
 
-    def _inputs(self, rows: Sequence[Any]) -> list[Tensor]:
-        return [tensor.to(self.device) for tensor in self.collate(rows)]
-
-    def _encode(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _encode(self, rows: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        inputs = [tensor.to(self.device) for tensor in self.collate(rows)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             floats, bits = self.model(*inputs)
         return floats.float(), bits.float()
@@ -284,7 +272,7 @@ class Trainer:
         for task in self.tasks:
             right = 0
             for some in by_length(task.validation, VALIDATED_AT_ONCE):
-                _, bits = self._encode(self._inputs([task.validation[i] for i in some]))
+                _, bits = self._encode([task.validation[i] for i in some])
                 guess = self.model.logits(task.name, bits).argmax(dim=1).cpu().numpy()
                 right += int((guess == task.validation_targets[some]).sum())
             scores[task.name] = round(right / len(task.validation), 4)
@@ -297,7 +285,7 @@ class Trainer:
         state = {
             name: value.contiguous()
             for name, value in self.model.plain_state().items()
-            if not name.startswith(("heads.", "to_teacher.", "to_words.", "backbone.embeddings."))
+            if not name.startswith(("heads.", "to_teacher.", "backbone.embeddings."))
         }
         save_file(state, folder / "encoder.safetensors")
         about = {"design": asdict(self.model.design), "plan": asdict(self.plan), "step": self.step}
@@ -323,34 +311,6 @@ class Trainer:
             print(text, flush=True)
         with (self.out / LOG).open("a") as file:
             file.write(text + "\n")
-
-
-def relation_loss(bits: Tensor, taught: Tensor) -> Tensor:
-    """How differently texts are neighbours by their bits and by the teacher.
-
-    For each text of the pass, the divergence of the distribution over the others that its bits'
-    similarities make from the one that the teacher's cosines make.
-
-    Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge
-    Transfer" (2018).
-
-    Args:
-        bits: `(b, width)`.
-        taught: `(b, d)` standardised embeddings.
-
-    Returns:
-        The sum over texts.
-    """
-    guess, wanted = (_neighbours(values) for values in (bits, taught))
-    return functional.kl_div(guess, wanted, reduction="sum", log_target=True)
-
-
-def _neighbours(values: Tensor) -> Tensor:
-    directions = functional.normalize(values, dim=1)
-    similar = directions @ directions.T / RELATION_TEMPERATURE
-    itself = torch.eye(len(values), dtype=torch.bool, device=values.device)
-    # Not minus infinity: the product with its probability of 0 would be no number.
-    return functional.log_softmax(similar.masked_fill(itself, -100.0), dim=1)
 
 
 def _scale(taught: Sequence[Embeddings]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:

@@ -136,18 +136,9 @@ class MultiTaskEncoder(MultiTaskCode):
         design: see `Design`.
         classes: number of classes by task.
         keeps: see `MultiTaskCode`.
-        words: token ids that are to be told from the bits.
     """
 
-    word_places: Tensor
-
-    def __init__(
-        self,
-        design: Design,
-        classes: Mapping[str, int],
-        keeps: int = 0,
-        words: Sequence[int] = (),
-    ) -> None:
+    def __init__(self, design: Design, classes: Mapping[str, int], keeps: int = 0) -> None:
         # No dropout: nearly every text is seen once, so there is little to overfit to.
         # It would list the weights that are left out at every load.
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -167,10 +158,6 @@ class MultiTaskEncoder(MultiTaskCode):
         )
         super().__init__(design, pooler.width, classes, keeps)
         self.backbone, self.pooler = backbone, pooler
-        self.to_words = _head(self.width, len(words)) if words else None
-        places = torch.full((backbone.config.vocab_size,), -1)
-        places[list(words)] = torch.arange(len(words))
-        self.register_buffer("word_places", places, persistent=False)
         if design.adapter_rank:
             add_adapters(backbone, design.adapter_rank)
         # Half of the weights are word vectors: frozen, they are as general as before, and the
@@ -189,27 +176,6 @@ class MultiTaskEncoder(MultiTaskCode):
         ).hidden_states
         raw: Tensor = self.pooler(hidden, mask)
         return raw
-
-    def word_loss(self, ids: Tensor, bits: Tensor) -> Tensor:
-        """How badly a text's words are told from its bits.
-
-        The cross entropy of a softmax over all words with the text's own, each alike, over the
-        logarithm of their number: chance is 1.
-
-        Args:
-            ids: `(b, s)` token ids.
-            bits: `(b, width)`.
-
-        Returns:
-            The sum over texts; a text without any of the words counts nothing.
-        """
-        assert self.to_words is not None
-        guess = functional.log_softmax(self.to_words(bits * self.unit), dim=1)
-        places = self.word_places[ids]
-        known = places >= 0
-        found = guess.gather(1, places.clamp(min=0)) * known
-        means = found.sum(dim=1) / known.sum(dim=1).clamp(min=1)
-        return -means.sum() / float(np.log(guess.shape[1]))
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """`(b, s)` ids and mask to standardised floats and to bits, both `(b, width)`."""

@@ -19,8 +19,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,16 +33,18 @@ from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
 from models.training.calibrate import BACKBONE
+from models.training.encoder.batches import pad
 from models.training.encoder.embedder import (
     CALIBRATION_ROWS,
     MAX_TOKENS,
     Embedder,
+    teacher_of,
     trained,
     untrained,
 )
 from models.training.encoder.heads_first import fit_heads
-from models.training.encoder.loop import BEST, Plan, Trainer, TrainingTask
-from models.training.encoder.model import Design, MultiTaskEncoder
+from models.training.encoder.loop import BEST, Embeddings, Plan, Trainer, TrainingTask
+from models.training.encoder.model import Design
 from models.training.encoder.probe import Form, accuracy, bits_form, floats_form
 from models.training.encoder.suite import (
     GROUPS,
@@ -52,11 +53,9 @@ from models.training.encoder.suite import (
     split_fold,
     tasks_of,
 )
-from models.training.encoder.teacher import Embeddings
-from models.training.encoder.train import pad, tokenize
+from models.training.encoder.train import encoder_for, tokenize
 
 JUDGED_ROWS: Any = {"train": 1500, "validation": 300, "test": 1000}
-RESERVED_IDS, COMMONEST, WORDS = 1996, 50, 4096  # of a BERT's vocabulary; see `words_of`
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +174,10 @@ def read_material(
     ]
     for process in processes:
         process.start()
-    for process in processes:
+    for teacher, process in zip(teachers, processes, strict=True):
         process.join()
+        if process.exitcode:
+            raise RuntimeError(f"the teacher {teacher!r} could not embed the tasks")
     taught = {
         (teacher, name): np.load(cache / teacher / f"{name}.npy")
         for teacher in teachers
@@ -217,9 +218,8 @@ def _teach(rows: Mapping[str, Sequence[Ids]], folder: str | None, to: Path) -> N
     to.mkdir(parents=True, exist_ok=True)
     if all((to / f"{name}.npy").is_file() for name in rows):
         return
-    model = untrained() if folder is None else MultiTaskEncoder(Design(folder, layers=(-1,)), {})
     with tempfile.TemporaryDirectory() as nothing:
-        embed = Embedder(model, Path(nothing))
+        embed = Embedder(teacher_of(folder), Path(nothing))
         for name, ids in rows.items():
             np.save(to / f"{name}.npy", embed.of_tokens(ids).astype(np.float16))
 
@@ -274,11 +274,9 @@ def train(job: Job, tasks: Sequence[TrainingTask], material: Material, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(Plan(), **job.plan)
     design = Design(**{"backbone": material.backbone, **job.design})
-    torch.manual_seed(plan.seed)
-    keeps = 0 if tasks[0].taught is None else tasks[0].taught.shape[1]
-    words = words_of(tasks) if plan.words else ()
-    classes = {task.name: task.classes for task in tasks}
-    model = MultiTaskEncoder(design, classes, keeps if plan.keep else 0, words)
+    if not plan.keep:
+        tasks = [replace(task, taught=None) for task in tasks]
+    model = encoder_for(design, tasks, plan.seed)
     if plan.head_steps:
         fit_heads(model, tasks, plan, pad)
     Trainer(model, plan, tasks, pad, folder, quiet=True).run()
@@ -306,16 +304,6 @@ def judge(
             scores = [accuracy(form, targets, rows) for rows in drawn]
             found[f"{name} {count}"] = round(float(np.mean(scores)), 3)
     return found
-
-
-def words_of(tasks: Iterable[TrainingTask]) -> tuple[int, ...]:
-    """Token ids in the most texts, without punctuation and the very commonest words."""
-    counts: Counter[int] = Counter()
-    for task in tasks:
-        for row in task.train[:4000]:
-            counts.update({int(one) for one in row})
-    common = [one for one, _ in counts.most_common() if one >= RESERVED_IDS]
-    return tuple(common[COMMONEST : COMMONEST + WORDS])
 
 
 if __name__ == "__main__":

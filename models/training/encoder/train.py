@@ -18,16 +18,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from models.artifact import resolve_backbone
-from models.packing import round_up
 from models.tokenization import TextTokenizer
-from models.tokens import Ids, pad_rows
 from models.training.calibrate import BACKBONE
+from models.training.encoder.batches import pad
+from models.training.encoder.embedder import Embedder, teacher_of
 from models.training.encoder.heads_first import fit_heads
-from models.training.encoder.loop import STATE, Plan, Trainer, TrainingTask
+from models.training.encoder.loop import STATE, Embeddings, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import (
     GROUPS,
@@ -36,9 +36,6 @@ from models.training.encoder.suite import (
     split_fold,
     tasks_of,
 )
-from models.training.encoder.teacher import Embeddings, teach
-
-WIDTH_MULTIPLE = 8
 
 
 def main() -> None:
@@ -46,7 +43,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True, help="of the teacher's embeddings")
-    parser.add_argument("--teacher", default="models/artifacts/minilm-l6-last4")
+    parser.add_argument(
+        "--teacher",
+        nargs="*",
+        default=[],
+        help="encoders to keep readable beside the untrained one",
+    )
     parser.add_argument("--threads", type=int, default=2, help="two runs of one are faster yet")
     parser.add_argument("--fold", type=int)
     parser.add_argument("--bits", type=int)
@@ -70,18 +72,27 @@ def main() -> None:
     )
     names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
     arguments.out.mkdir(parents=True, exist_ok=True)
+    teachers = [
+        Embedder(teacher_of(folder), arguments.cache, plan.max_tokens)
+        for folder in (None, *arguments.teacher)
+    ]
     tasks = []
     for name in names:
         task = load_task(arguments.data, name, _rows(plan))
-        texts = task.splits["train"].texts
-        taught = (
-            teach(texts, arguments.teacher, plan.max_tokens, arguments.cache) if plan.keep else None
-        )
+        taught = teach(task.splits["train"].texts, teachers) if plan.keep else None
         tasks.append(tokenize(task, taught, design, plan))
     model = encoder_for(design, tasks, plan.seed)
     if plan.head_steps and not (arguments.out / STATE).is_file():
         fit_heads(model, tasks, plan, pad)
     Trainer(model, plan, tasks, pad, arguments.out).run()
+
+
+def teach(texts: Sequence[str], teachers: Sequence[Embedder]) -> Embeddings:
+    """What the teachers make of texts, side by side: `(n, width)` float16."""
+    embeddings: Embeddings = np.concatenate(
+        [embed(texts).astype(np.float16) for embed in teachers], axis=1
+    )
+    return embeddings
 
 
 def _rows(plan: Plan) -> Any:
@@ -109,14 +120,6 @@ def tokenize(task: TaskData, taught: Embeddings | None, design: Design, plan: Pl
         validation.targets,
         len(task.labels),
     )
-
-
-def pad(rows: Sequence[Ids]) -> tuple[Tensor, ...]:
-    """Token ids and mask, `(b, s)` each, of rows of one pass."""
-    # Few widths: every new shape of a product costs its kernels' making.
-    width = round_up(max(len(row) for row in rows), WIDTH_MULTIPLE)
-    ids, mask = pad_rows(rows, width, 0)
-    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 if __name__ == "__main__":
