@@ -15,6 +15,7 @@ import pytest
 from app.errors import Conflict, InvalidField, NotFound
 from app.schemas import VersionSettings
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from app.tasks.task_files import POINTER, SETTINGS, TASK_FILE, VERSIONS
 from models.artifact import MANIFEST
 from models.example_rows import EXAMPLES, TRAIN, ExampleRows
@@ -37,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registry(root: Path) -> Registry:
-    return Registry(root)
+    return Registry(FolderStorage(root))
 
 
 @pytest.fixture
@@ -87,7 +88,10 @@ class TestOneRegistry:
         registry.create("mood", "single_label", ["a", "b"], "é")
         add(registry, "mood", 1, report={"accuracy": 0.5})
         registry.activate("mood", 1)
-        before, after = registry.snapshot.get("mood"), Registry(root).snapshot.get("mood")
+        before, after = (
+            registry.snapshot.get("mood"),
+            Registry(FolderStorage(root)).snapshot.get("mood"),
+        )
         assert after.active_manifest == before.active_manifest
         assert after.created_at == before.created_at
         assert after.description == "é"
@@ -208,7 +212,7 @@ class TestSharedFolder:
     def test_another_registry_sees_changes_by_refresh(
         self, registry: Registry, root: Path, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = Registry(FolderStorage(root))
         registry.create("mood", "single_label", None, None)
         assert other.refresh()
         assert other.snapshot.get("mood").labels == ()
@@ -228,7 +232,7 @@ class TestSharedFolder:
     def test_calls_look_at_the_disk_first(
         self, registry: Registry, root: Path, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = Registry(FolderStorage(root))
         registry.create("mood", "single_label", ["a", "b"], None)
         with pytest.raises(Conflict):
             other.create("mood", "regression", None, None)
@@ -240,7 +244,7 @@ class TestSharedFolder:
     def test_a_task_deleted_and_made_anew_is_not_taken_for_the_old_one(
         self, registry: Registry, root: Path, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = Registry(FolderStorage(root))
         for number, labels in enumerate((("a", "b"), ("c", "d"))):
             if number:
                 registry.delete("mood")
@@ -256,7 +260,7 @@ class TestSharedFolder:
     def test_a_task_made_after_anothers_delete_is_new(self, registry: Registry, root: Path) -> None:
         registry.create("mood", "single_label", None, None)
         old = registry.snapshot.get("mood")
-        other = Registry(root)
+        other = Registry(FolderStorage(root))
         registry.delete("mood")
         other.create("mood", "single_label", None, None)
         assert other.snapshot.get("mood").created_at > old.created_at
@@ -264,7 +268,7 @@ class TestSharedFolder:
     def test_registries_that_add_at_once_lose_nothing(
         self, root: Path, make_manifest: MakeManifest, make_head: MakeHead
     ) -> None:
-        registries = [Registry(root) for _ in range(3)]
+        registries = [Registry(FolderStorage(root)) for _ in range(3)]
         registries[0].create("mood", "single_label", ["a", "b"], None)
         numbers: list[tuple[int, float]] = []
         start = threading.Barrier(len(registries))
@@ -329,7 +333,7 @@ class TestDamage:
     )
     def test_a_damaged_task_is_left_out(self, served: Path, data: bytes) -> None:
         (served / "hurt" / TASK_FILE).write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         assert list(registry.snapshot.tasks) == ["good"]
 
@@ -356,7 +360,7 @@ class TestDamage:
         self, served: Path, data: bytes
     ) -> None:
         (served / "hurt" / POINTER).write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         state = registry.snapshot.get("hurt")
         assert (state.active, state.head, state.active_manifest) == (None, None, None)
@@ -370,7 +374,7 @@ class TestDamage:
     ) -> None:
         path = served / "hurt" / VERSIONS / "000002" / MANIFEST
         path.unlink() if data is None else path.write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         state = registry.snapshot.get("hurt")
         assert (list(state.versions), state.active, state.head) == ([1], None, None)
@@ -382,7 +386,7 @@ class TestDamage:
     def test_damaged_weights_are_not_served(self, served: Path, data: bytes | None) -> None:
         path = served / "hurt" / VERSIONS / "000002" / WEIGHTS
         path.unlink() if data is None else path.write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         assert registry.snapshot.get("hurt").head is None
         with pytest.raises(Conflict, match="cannot be used"):
@@ -399,7 +403,7 @@ class TestDamage:
         (served / "unfinished" / VERSIONS).mkdir(parents=True)
         (served / "file").write_text("x")
         (served / "hurt" / ".active.json-abc").write_text('{"version": 1}')
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         assert list(registry.snapshot.tasks) == ["good", "hurt"]
         assert list(registry.snapshot.get("hurt").versions) == [1, 2]
         assert add(registry, "hurt") == 3
@@ -408,12 +412,12 @@ class TestDamage:
 
     def test_a_damaged_task_can_be_deleted(self, served: Path) -> None:
         (served / "hurt" / TASK_FILE).write_bytes(b"{")
-        Registry(served).delete("hurt")
+        Registry(FolderStorage(served)).delete("hurt")
 
     def test_a_failed_write_leaves_no_version(
         self, served: Path, make_manifest: MakeManifest, make_head: MakeHead
     ) -> None:
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         with pytest.raises(ValueError, match="JSON"):
             registry.add_version("hurt", make_manifest(report={"r2": float("nan")}), make_head())
         assert sorted(path.name for path in (served / "hurt" / VERSIONS).iterdir()) == [
@@ -422,7 +426,7 @@ class TestDamage:
         ]
 
     def test_a_head_stays_in_use_while_its_pointer_does_not_move(self, served: Path) -> None:
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         shutil.rmtree(served / "hurt" / VERSIONS / "000001")
         registry.refresh()
         assert list(registry.snapshot.get("hurt").versions) == [2]
@@ -444,7 +448,7 @@ class TestRowsAndSettings:
         rows = ExampleRows.of(np.zeros((3, 1), np.uint8), np.array([0, 1, 0]), TRAIN)
         number = registry.add_version("mood", make_manifest(), make_head(), rows)
         plain = registry.add_version("mood", make_manifest(), make_head())
-        read = Registry(root).rows("mood", number)
+        read = Registry(FolderStorage(root)).rows("mood", number)
         assert read is not None
         assert read.targets.tolist() == [0, 1, 0]
         assert read.version.tolist() == [number] * 3
@@ -461,13 +465,13 @@ class TestRowsAndSettings:
     ) -> None:
         registry.create("mood", "single_label", None, None)
         first, second = add(registry, "mood"), add(registry, "mood")
-        other = Registry(root)
+        other = Registry(FolderStorage(root))
         before = other.snapshot
         settings = VersionSettings(min_confidence=0.7, coverage=0.5, accuracy=1.0)
         registry.configure("mood", first, settings)
         assert other.refresh()
         assert other.snapshot is not before
-        for one in (registry, other, Registry(root)):
+        for one in (registry, other, Registry(FolderStorage(root))):
             state = one.snapshot.get("mood")
             assert state.settings_of(first) == settings
             assert state.settings_of(second) == VersionSettings()
@@ -485,7 +489,10 @@ class TestRowsAndSettings:
         number = add(registry, "mood")
         registry.configure("mood", number, VersionSettings(min_confidence=0.7))
         (root / "mood" / SETTINGS / f"{number:06d}.json").write_bytes(data)
-        assert Registry(root).snapshot.get("mood").settings_of(number) == VersionSettings()
+        assert (
+            Registry(FolderStorage(root)).snapshot.get("mood").settings_of(number)
+            == VersionSettings()
+        )
 
     def test_a_task_made_anew_has_none_of_the_old_settings(
         self, registry: Registry, add: Callable[..., int]

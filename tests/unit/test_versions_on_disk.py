@@ -11,6 +11,7 @@ import pytest
 from app.errors import Conflict, NotFound
 from app.schemas import VersionSettings
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from app.tasks.task_files import SETTINGS, SHADOW, VERSIONS
 from models.head_artifact import HeadManifest
 from models.head_runtime import LinearHead
@@ -28,7 +29,7 @@ def registry(
     make_head: Callable[..., LinearHead],
 ) -> Registry:
     """A task `mood` with three versions, the first active; version n always answers column n."""
-    registry = Registry(root)
+    registry = Registry(FolderStorage(root))
     registry.create("mood", "single_label", None, None)
     for winner in range(3):
         manifest = make_manifest(labels=("a", "b", "c"))
@@ -49,11 +50,11 @@ def add(
 
 
 def test_a_deleted_version_is_gone_everywhere(registry: Registry, root: Path) -> None:
-    other = Registry(root)
+    other = Registry(FolderStorage(root))
     registry.configure("mood", 3, VersionSettings(min_confidence=0.5))
     registry.delete_version("mood", 3)
     other.refresh()
-    for one in (registry, other, Registry(root)):
+    for one in (registry, other, Registry(FolderStorage(root))):
         assert list(one.snapshot.get("mood").versions) == [1, 2]
         for call in (one.head, one.rows, one.activate, one.delete_version):
             with pytest.raises(NotFound):
@@ -71,7 +72,7 @@ def test_a_number_is_not_given_again(
 ) -> None:
     """Or an answer's `version` would name two heads, and one's settings would be the other's."""
     registry.delete_version("mood", 3)
-    assert add(Registry(root)) == 4
+    assert add(Registry(FolderStorage(root))) == 4
     registry.delete_version("mood", 2)
     registry.delete_version("mood", 4)
     assert add(registry) == 5
@@ -87,10 +88,10 @@ def test_the_active_version_is_not_deleted(registry: Registry) -> None:
 
 
 def test_a_shadow_is_seen_by_every_process_and_survives(registry: Registry, root: Path) -> None:
-    other = Registry(root)
+    other = Registry(FolderStorage(root))
     registry.set_shadow("mood", 3)
     assert other.refresh()
-    for one in (registry, other, Registry(root)):
+    for one in (registry, other, Registry(FolderStorage(root))):
         state = one.snapshot.get("mood")
         assert (state.active, state.shadow) == (1, 3)
         assert state.shadow_head is not None
@@ -126,7 +127,7 @@ def test_only_what_there_is_can_be_a_shadow(registry: Registry, root: Path) -> N
 
 def test_settings_that_change_within_one_tick_are_seen(registry: Registry, root: Path) -> None:
     """A folder's time may be the same after a second change: its files are not."""
-    other = Registry(root)
+    other = Registry(FolderStorage(root))
     registry.configure("mood", 1, VersionSettings(min_confidence=0.1))
     other.refresh()
     folder = root / "mood" / SETTINGS
