@@ -19,7 +19,11 @@ from app.tasks.storage.port import RegistryUnusable
 
 logger = logging.getLogger(__name__)
 
-CONNECT_S, READ_S = 3, 15
+CONNECT_S, READ_S = 3, 10
+# The libraries retry, each its own way: this is how long a call may take in all, and what every
+# byte of a large one adds.
+CALL_S, BYTE_S = 15.0, 1e-6
+MANY_S = 120.0
 AT_ONCE = 64  # objects that are read in one go
 RETRIES = 2  # of s3fs, beyond the first try; its default is to go on for several seconds
 # By protocol: the module, the extra that installs it, and options that bound a call in time.
@@ -27,7 +31,7 @@ _S3: dict[str, Any] = {
     "config_kwargs": {
         "connect_timeout": CONNECT_S,
         "read_timeout": READ_S,
-        "retries": {"max_attempts": 1},
+        "retries": {"total_max_attempts": 1},
     }
 }
 _AZ: dict[str, Any] = {"connection_timeout": CONNECT_S, "read_timeout": READ_S}
@@ -53,7 +57,9 @@ class Bucket:
                 f"a registry at {protocol}:// needs pip install 'polyhead-service[{extra}]'"
             )
         import fsspec
+        from fsspec.asyn import sync
 
+        self._sync = sync
         self._fs = fsspec.filesystem(
             protocol, use_listings_cache=False, skip_instance_cache=True, **options
         )
@@ -66,7 +72,7 @@ class Bucket:
         """An object; None where there is none."""
         with self._calling():
             try:
-                return bytes(self._fs.cat_file(self._path(key)))
+                return bytes(self._call(self._fs._cat_file, self._path(key)))
             except FileNotFoundError:
                 return None
 
@@ -77,7 +83,7 @@ class Bucket:
             paths = [self._path(key) for key in keys[start : start + AT_ONCE]]
             with self._calling():
                 # A list of one path would be taken for a path.
-                some = self._fs.cat(paths, on_error="return")
+                some = self._call(self._fs._cat, paths, on_error="return", within_s=MANY_S)
                 found += [_found(some[path]) for path in paths]
         return found
 
@@ -85,7 +91,7 @@ class Bucket:
         """Put an object where there is none; False if there is one, which stays as it is."""
         with self._calling():
             try:
-                self._fs.pipe_file(self._path(key), data, mode="create")
+                self._upload(key, data, mode="create")
             except FileExistsError:
                 return False
             except OSError as error:
@@ -98,23 +104,33 @@ class Bucket:
     def put(self, key: str, data: bytes) -> None:
         """Put an object, in place of one that may be there."""
         with self._calling():
-            self._fs.pipe_file(self._path(key), data)
+            self._upload(key, data)
 
     def names(self, folder: str) -> list[str]:
         """The last parts of the keys under a folder."""
         with self._calling():
             try:
-                paths = self._fs.ls(self._path(folder), detail=False, refresh=True)
+                self._fs.invalidate_cache()
+                paths = self._call(self._fs._ls, self._path(folder), detail=False)
             except FileNotFoundError:
                 return []
-        return [str(path).rpartition("/")[2] for path in paths]
+        # Some servers keep an object for the folder itself.
+        return [name for path in paths if (name := str(path).rpartition("/")[2])]
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove some objects, as far as they are there."""
         with self._calling():
             for key in keys:
                 with contextlib.suppress(FileNotFoundError):
-                    self._fs.rm_file(self._path(key))
+                    self._call(self._fs._rm_file, self._path(key))
+
+    def _upload(self, key: str, data: bytes, **options: str) -> None:
+        within_s = CALL_S + BYTE_S * len(data)
+        self._call(self._fs._pipe_file, self._path(key), data, within_s=within_s, **options)
+
+    def _call(self, call: Any, *arguments: Any, within_s: float = CALL_S, **options: Any) -> Any:
+        """A coroutine of the file system, in fsspec's loop, cancelled when it takes too long."""
+        return self._sync(self._fs.loop, call, *arguments, timeout=within_s, **options)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"

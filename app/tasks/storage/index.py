@@ -28,8 +28,8 @@ DIGITS = 20  # so that names sort as numbers do
 _REVISION = re.compile(rf"^([0-9]{{{DIGITS}}})\.json$", re.ASCII)
 
 TaskName = Annotated[str, StringConstraints(pattern=TASK_NAME)]
-Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\Z")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # As `models` names them. Nothing else is ever read or written: an index from anybody leads nowhere.
 FileName = Literal[
     "manifest.json", "weights.safetensors", "examples.safetensors", "reference.safetensors"

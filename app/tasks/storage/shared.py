@@ -181,6 +181,8 @@ class SharedStorage:
 
     def _commit(self, change: Callable[[Index], Index]) -> Index | None:
         with self._lock:
+            if not self._may_look():
+                raise StorageUnavailable("the registry's storage did not answer", retry_after=5)
             index = self._revisions.commit(change)
             self._failed_at = None
             return index
