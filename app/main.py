@@ -41,6 +41,7 @@ from app.routes.console import add_console
 from app.routes.docs import add_docs, lead_to_docs
 from app.schemas import ErrorResponse
 from app.settings import Settings
+from app.tasks.storage.port import RegistryUnusable
 from app.tracing import Tracing
 from models.artifact import ArtifactError
 
@@ -170,7 +171,7 @@ def _create(
                 stack.push_async_callback(asyncio.to_thread, tracing.close)
             try:
                 parts = await stack.enter_async_context(services(settings, metrics))
-            except (ArtifactError, DataDirInUse) as error:
+            except (ArtifactError, DataDirInUse, RegistryUnusable) as error:
                 app.start_failure = str(error)
                 raise
             app.state.services = parts

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.cache.address import parse_address
 from app.cache.layouts import Layout
+from app.tasks.storage.url import parse_registry_url
 
 DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
 DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
@@ -86,6 +87,8 @@ class Settings(BaseSettings):
     max_text_kb: int = Field(512, ge=1)
 
     # Tasks
+    # Where they are kept: file:///folder, s3://bucket/prefix, gs:// or az://; empty: in data_dir.
+    registry_url: str = ""
     ready_heads: Path | None = DEFAULT_HEADS
     registry_poll_s: float = Field(0.5, gt=0, le=60)
     max_examples: int = Field(200_000, ge=4)
@@ -107,6 +110,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_keys(cls, value: SecretStr) -> SecretStr:
         parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("registry_url")
+    @classmethod
+    def _check_registry(cls, value: str) -> str:
+        if value:
+            parse_registry_url(value)
         return value
 
     @field_validator("rate_limit")

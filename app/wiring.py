@@ -27,6 +27,7 @@ from app.deps import ApiServices, EncoderServices
 from app.encoding.batcher import Batcher, BatcherLimits
 from app.encoding.protocol import TextEncoder
 from app.encoding.remote import RemoteEncoder
+from app.errors import StorageUnavailable
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
 from app.tasks.backfill import Backfills
@@ -40,6 +41,8 @@ from app.tasks.registry import Registry
 from app.tasks.service import PredictionService
 from app.tasks.shadow import ShadowTraffic
 from app.tasks.similar import SimilarTexts
+from app.tasks.storage.opening import open_storage
+from app.tasks.storage.port import RegistryUnusable
 from app.tasks.suspects import Suspicions
 from app.tasks.trainer import Trainer
 
@@ -98,12 +101,7 @@ async def all_in_one_services(settings: Settings, metrics: Metrics) -> AsyncIter
 async def _api_parts(
     settings: Settings, metrics: Metrics, cache: CodeCache, encoder: TextEncoder
 ) -> AsyncIterator[ApiServices]:
-    registry = await asyncio.to_thread(Registry, settings.data_dir / "tasks")
-    if settings.ready_heads is not None:
-        marks = settings.data_dir / "ready-heads.json"
-        names = await asyncio.to_thread(install_ready_heads, registry, settings.ready_heads, marks)
-        if names:
-            logger.info("installed ready tasks: %s", ", ".join(names))
+    registry = await asyncio.to_thread(_open_registry, settings)
     lookup = Lookup(
         cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
     )
@@ -147,6 +145,22 @@ async def _api_parts(
         await index.close()
         await shadows.close()
         await trainer.close()
+
+
+def _open_registry(settings: Settings) -> Registry:
+    try:
+        registry = Registry(open_storage(settings.registry_url, settings.data_dir))
+    except StorageUnavailable as error:
+        raise RegistryUnusable(error.message) from None
+    if settings.ready_heads is not None:
+        try:
+            names = install_ready_heads(registry, settings.ready_heads)
+        except StorageUnavailable:
+            logger.warning("ready tasks are not looked after: the registry cannot be changed now")
+        else:
+            if names:
+                logger.info("installed ready tasks: %s", ", ".join(names))
+    return registry
 
 
 async def _follow(registry: Registry, every_s: float) -> None:

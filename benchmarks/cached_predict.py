@@ -29,6 +29,7 @@ import numpy as np
 from app.settings import DEFAULT_HEADS
 from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from benchmarks.load import LoadResult, post, run_load
 from benchmarks.machine import print_result, spread
 from benchmarks.service import free_port, pinned, start_service, wait_until, wait_until_ready
@@ -184,8 +185,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def add_tasks(data: Path) -> None:
     """The shipped heads, and random ones of 2 to 6 labels up to `TASKS` (the same cost)."""
-    registry = Registry(data / "tasks")
-    install_ready_heads(registry, DEFAULT_HEADS, data / "ready-heads.json")
+    registry = Registry(FolderStorage(data / "tasks"))
+    install_ready_heads(registry, DEFAULT_HEADS)
     ready = next(iter(registry.snapshot.tasks.values())).active_manifest
     assert ready is not None
     random = np.random.default_rng(0)

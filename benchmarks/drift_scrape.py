@@ -25,6 +25,7 @@ from app.tasks.drift import DriftWatch
 from app.tasks.drift_windows import PER_SECOND, WINDOW
 from app.tasks.plans import Plan
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from benchmarks.machine import print_result
 from models.codes import Codes
 from models.head_artifact import HeadManifest
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        registry = Registry(Path(folder))
+        registry = Registry(FolderStorage(Path(folder)))
         names = fill(registry, arguments.tasks, arguments.bits)
         figures = asyncio.run(measure(registry, names, arguments.bits, arguments.rounds))
     print_result("drift_scrape", vars(arguments) | {"seconds": figures})

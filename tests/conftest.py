@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,9 @@ from benchmarks.processes import (
     process_state,
     wait_for,
 )
+
+if TYPE_CHECKING:
+    from tests.s3 import S3Server
 
 __all__ = ["ROOT", "ServiceProcess", "ValkeyProcess", "free_port", "process_state", "wait_for"]
 
@@ -45,6 +49,29 @@ def processes() -> Iterator[Callable[..., ServiceProcess]]:
     yield start
     for service in started:
         service.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server with an empty bucket; tests take a prefix each."""
+    from tests import s3
+
+    if s3.MISSING:
+        pytest.skip(s3.MISSING)
+    server = s3.S3Server(tmp_path_factory.mktemp("s3")).start()
+    server.make_bucket()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A registry's URL of this test's own, with what is needed to use it in the environment."""
+    from tests import s3
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="session")

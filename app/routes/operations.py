@@ -30,8 +30,8 @@ async def health() -> dict[str, str]:
 async def ready(services: EncoderParts) -> JSONResponse:
     """Whether this process can answer: 503 while the encoder's identity is not known.
 
-    A missing cache or an encoder that is down is told, but does not make the process unready:
-    it still answers what it can.
+    A cache, an encoder or a shared registry that is down is told, but does not make the process
+    unready: it still answers what it can.
     """
     try:
         info = await services.encoder.info()
@@ -42,6 +42,8 @@ async def ready(services: EncoderParts) -> JSONResponse:
         "cache": "up" if await services.cache.ping() else "down",
         "fingerprint": info.fingerprint,
     }
+    if isinstance(services, ApiServices):
+        parts["registry"] = "up" if services.registry.is_up else "down"
     return JSONResponse({"ready": True, **parts})
 
 

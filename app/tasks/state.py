@@ -1,17 +1,44 @@
-"""Tasks as last read from the disk, for everything that asks about them. Pure."""
+"""Tasks as last read from their storage, for everything that asks about them. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.schemas import VersionSettings
 from models.head_artifact import HeadManifest
 from models.head_runtime import Head, TaskKind
 
 DEFAULT_SETTINGS = VersionSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFields:
+    """What a task is, apart from its versions."""
+
+    kind: TaskKind
+    labels: tuple[str, ...]
+    description: str | None
+    ready_made: bool
+    created_at: float
+
+    def agreed(
+        self, name: str, kind: TaskKind, labels: list[str] | None, description: str | None
+    ) -> TaskFields:
+        """These fields after the task was asked for once more.
+
+        Raises:
+            Conflict: it has another kind or other labels.
+        """
+        if self.kind != kind or (labels and self.labels and list(self.labels) != labels):
+            raise Conflict(f"task {name!r} exists with another kind or other labels")
+        return replace(
+            self,
+            labels=tuple(labels or self.labels),
+            description=description or self.description,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +72,7 @@ class TaskState:
         """
         manifest = self.versions.get(number)
         if manifest is None:
-            raise NotFound(
-                f"task {self.name!r} has no version {number}",
-                param="version",
-                code="version_not_found",
-            )
+            raise no_version(self.name, number)
         return manifest
 
     def settings_of(self, number: int) -> VersionSettings:
@@ -76,5 +99,33 @@ class Snapshot:
         """
         state = self.tasks.get(name)
         if state is None:
-            raise NotFound(f"no task {name[:80]!r}", param="tasks", code="task_not_found")
+            raise no_task(name, param="tasks")
         return state
+
+
+def known_heads(known: TaskState | None) -> dict[int, Head]:
+    """Heads that are in memory already, by version."""
+    pairs = ((known.active, known.head), (known.shadow, known.shadow_head)) if known else ()
+    return {number: head for number, head in pairs if number is not None and head is not None}
+
+
+def no_task(name: str, *, param: str = "task") -> NotFound:
+    """The error for a task that is not there."""
+    return NotFound(f"no task {name[:80]!r}", param=param, code="task_not_found")
+
+
+def no_version(name: str, number: int) -> NotFound:
+    """The error for a version that is not there."""
+    return NotFound(
+        f"task {name!r} has no version {number}", param="version", code="version_not_found"
+    )
+
+
+def version_active(name: str, number: int) -> Conflict:
+    """The error for deleting what answers."""
+    return Conflict(
+        f"version {number} of {name!r} is the active one: activate another first, or "
+        "delete the task",
+        param="version",
+        code="version_active",
+    )

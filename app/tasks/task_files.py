@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import Any, cast, get_args
 
 from app.schemas import TASK_NAME, VersionSettings
-from app.tasks.state import TaskState
+from app.tasks.state import TaskFields, TaskState, known_heads
 from models.artifact import ArtifactError, read_manifest
 from models.head_artifact import HeadManifest, load_head
 from models.head_runtime import Head, TaskKind
@@ -41,6 +41,10 @@ DELETED = ".deleted"
 NAME = re.compile(TASK_NAME)
 # What reading a damaged JSON file can raise: deep nesting and huge numbers have their own errors.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
+
+
+class DamagedTask(ValueError):
+    """A task's file is there and cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +95,50 @@ class TaskFiles:
                 stamp.append(sorted((entry.name, entry.inode()) for entry in e))
         return tuple(stamp)
 
+    def fields(self) -> TaskFields | None:
+        """What the task is; None where there is none.
+
+        Raises:
+            DamagedTask: its file cannot be read.
+        """
+        try:
+            task = json.loads((self.folder / TASK_FILE).read_bytes())
+            if task["kind"] not in get_args(TaskKind):
+                raise ValueError(f"unknown kind {task['kind']!r}")
+            return TaskFields(
+                kind=cast(TaskKind, task["kind"]),
+                labels=tuple(str(label) for label in task["labels"]),
+                description=task.get("description"),
+                ready_made=bool(task.get("ready_made")),
+                created_at=float(task["created_at"]),
+            )
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            raise DamagedTask(str(error)) from error
+
     def read(self, known: TaskState | None) -> TaskState | None:
         """The task, anew but for what cannot have changed; None if there is none to be read."""
         try:
-            task = json.loads((self.folder / TASK_FILE).read_bytes())
-            kind = task["kind"]
-            if kind not in get_args(TaskKind):
-                raise ValueError(f"unknown kind {kind!r}")
-            labels = tuple(str(label) for label in task["labels"])
-            created_at = float(task["created_at"])
-        except FileNotFoundError:
-            return None  # being made, or gone since
-        except _DAMAGE as error:
+            task = self.fields()
+        except DamagedTask as error:
             logger.error("task %s is damaged and left out: %s", self.name, error)
             return None
-        if known is not None and known.created_at != created_at:
+        if task is None:
+            return None  # being made, or gone since
+        if known is not None and known.created_at != task.created_at:
             known = None  # deleted and made anew since: its version numbers mean others now
         versions = self._manifests(known)
-        heads = _known_heads(known)
+        heads = known_heads(known)
         active, head = self._pointed(POINTER, versions, heads)
         shadow, shadow_head = self._pointed(SHADOW, versions, heads)
         return TaskState(
             name=self.name,
-            kind=cast(TaskKind, kind),
-            labels=labels,
-            description=task.get("description"),
-            ready_made=bool(task.get("ready_made")),
-            created_at=created_at,
+            kind=task.kind,
+            labels=task.labels,
+            description=task.description,
+            ready_made=task.ready_made,
+            created_at=task.created_at,
             versions=MappingProxyType(versions),
             active=active,
             head=head,
@@ -146,7 +167,7 @@ class TaskFiles:
         self, file: str, versions: dict[int, HeadManifest], heads: dict[int, Head]
     ) -> tuple[int | None, Head | None]:
         """The version that a pointer names and its head; nothing where it cannot be used."""
-        number = self._pointer(file)
+        number = self.pointer(file)
         if number is None or number not in versions:
             return None, None
         if number not in heads:
@@ -154,7 +175,8 @@ class TaskFiles:
                 _, heads[number] = load_head(self.version(number))
         return (number, heads[number]) if number in heads else (None, None)
 
-    def _pointer(self, file: str) -> int | None:
+    def pointer(self, file: str) -> int | None:
+        """The number in a pointer; None where it cannot be read."""
         try:
             return int(json.loads((self.folder / file).read_bytes())["version"])
         except FileNotFoundError:
@@ -185,9 +207,3 @@ class TaskFiles:
             logger.error(
                 "version %d of task %s is damaged and left out: %s", number, self.name, error
             )
-
-
-def _known_heads(known: TaskState | None) -> dict[int, Head]:
-    """Heads that are in memory already, by version."""
-    pairs = ((known.active, known.head), (known.shadow, known.shadow_head)) if known else ()
-    return {number: head for number, head in pairs if number is not None and head is not None}

@@ -41,6 +41,18 @@ def test_the_api_process_loads_no_torch() -> None:
     )
 
 
+def test_a_registry_in_a_folder_loads_nothing_of_object_stores(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from app.tasks.registry import Registry
+from app.tasks.storage.opening import open_storage
+for url in ("", "file://{0}/shared"):
+    Registry(open_storage(url, Path("{0}")))
+"""
+    loaded = loaded_after(API + code.format(tmp_path))
+    assert loaded.isdisjoint({"fsspec", "s3fs", "gcsfs", "adlfs", "boto3", "botocore", "aiohttp"})
+
+
 def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
     code = "import sys, models.openvino.encoder; print(sys.modules.get('openvino_telemetry'))"
     run = subprocess.run(
@@ -90,6 +102,8 @@ def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
         "app/cache/commands.py",
         "app/cache/generations.py",
         "app/cache/packed_layout.py",
+        "app/tasks/storage/index.py",
+        "app/tasks/storage/url.py",
         "models/codes.py",
         "models/packing.py",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,9 @@ import pytest
 from hypothesis import settings
 from safetensors.numpy import save_file
 
+from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
+from app.tasks.storage.opening import open_storage
 from models.artifact import EncoderManifest
 from models.codes import Codes
 from models.head_artifact import HeadManifest
@@ -67,6 +71,22 @@ def make_head() -> Callable[..., LinearHead]:
         return LinearHead(np.zeros((bits, outputs), dtype=np.float32), bias)
 
     return make
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder of tasks that `opened` uses where it opens a folder."""
+    return tmp_path / "tasks"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def opened(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Callable[[], Registry]:
+    """Opens a registry as a new process would, all on the same tasks."""
+    if request.param == "folder":
+        return lambda: Registry(FolderStorage(root))
+    url = request.getfixturevalue("s3_url")
+    processes = itertools.count()
+    return lambda: Registry(open_storage(url, tmp_path / f"process-{next(processes)}"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from app.tasks.drift import DriftWatch
 from app.tasks.drift_windows import KEEP_S, WINDOW, still_hold
 from app.tasks.plans import Plan
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from models.codes import Codes
 from models.example_rows import TEST, TRAIN, ExampleRows, join_rows
 from models.head_artifact import HeadManifest
@@ -31,7 +32,7 @@ class Traffic:
 
     def __init__(self, root: Path, manifest: HeadManifest, head: Any, train: Codes) -> None:
         self.now = 1_000.0
-        self.registry = Registry(root)
+        self.registry = Registry(FolderStorage(root))
         self.metrics = Metrics()
         self.watch = DriftWatch(self.registry, self.metrics)
         self._sent = 0

@@ -11,6 +11,7 @@ import pytest
 
 from app.tasks.ready import install_ready_heads
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from models.artifact import MANIFEST
 from models.head_artifact import WEIGHTS, HeadManifest, save_head
 from models.head_runtime import LinearHead
@@ -25,10 +26,10 @@ class Home:
     def __init__(
         self, folder: Path, manifest: Callable[..., Any], head: Callable[..., Any]
     ) -> None:
-        self.registry = Registry(folder / "tasks")
+        self.registry = Registry(FolderStorage(folder / "tasks"))
         self.shipped = folder / "shipped"
         self.shipped.mkdir()
-        self.marks = folder / "data" / "marks.json"
+        self.marks = folder / "ready-heads.json"
         self._manifest, self._head = manifest, head
 
     def ship(self, name: str, winner: int = 0, **fields: Any) -> None:
@@ -48,7 +49,7 @@ class Home:
         return self.registry.add_version(name, self._manifest(card=None), self._head())
 
     def install(self) -> list[str]:
-        return install_ready_heads(self.registry, self.shipped, self.marks)
+        return install_ready_heads(self.registry, self.shipped)
 
     def winner(self, name: str) -> int:
         head = self.registry.snapshot.get(name).head

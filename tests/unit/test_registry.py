@@ -1,4 +1,7 @@
-"""app.tasks.registry on real folders, with several registries sharing one."""
+"""app.tasks.registry, with several registries sharing a place: a folder, and a real S3 server.
+
+What is said of a place holds for both; what happens to damaged files is told apart.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ import pytest
 from app.errors import Conflict, InvalidField, NotFound
 from app.schemas import VersionSettings
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from app.tasks.task_files import POINTER, SETTINGS, TASK_FILE, VERSIONS
 from models.artifact import MANIFEST
 from models.example_rows import EXAMPLES, TRAIN, ExampleRows
 from models.head_artifact import WEIGHTS, HeadManifest
 from models.head_runtime import LinearHead
 
+Opened = Callable[[], Registry]
 MakeManifest = Callable[..., HeadManifest]
 MakeHead = Callable[..., LinearHead]
 
@@ -31,13 +36,8 @@ def short(data: bytes | None) -> str:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "tasks"
-
-
-@pytest.fixture
-def registry(root: Path) -> Registry:
-    return Registry(root)
+def registry(opened: Opened) -> Registry:
+    return opened()
 
 
 @pytest.fixture
@@ -82,12 +82,15 @@ class TestOneRegistry:
             assert winner(registry, "mood") == version - 1
 
     def test_all_of_it_survives_a_restart(
-        self, registry: Registry, root: Path, add: Callable[..., int]
+        self, registry: Registry, opened: Opened, add: Callable[..., int]
     ) -> None:
         registry.create("mood", "single_label", ["a", "b"], "é")
         add(registry, "mood", 1, report={"accuracy": 0.5})
         registry.activate("mood", 1)
-        before, after = registry.snapshot.get("mood"), Registry(root).snapshot.get("mood")
+        before, after = (
+            registry.snapshot.get("mood"),
+            opened().snapshot.get("mood"),
+        )
         assert after.active_manifest == before.active_manifest
         assert after.created_at == before.created_at
         assert after.description == "é"
@@ -137,13 +140,10 @@ class TestOneRegistry:
         assert state.description == "words"
         assert state.versions[2].labels == ("p", "q", "r")
 
-    def test_a_deleted_task_is_gone(
-        self, registry: Registry, root: Path, add: Callable[..., int]
-    ) -> None:
+    def test_a_deleted_task_is_gone(self, registry: Registry, add: Callable[..., int]) -> None:
         registry.create("mood", "single_label", None, None)
         add(registry, "mood")
         registry.delete("mood")
-        assert not list(root.iterdir())
         for call in (
             lambda: registry.snapshot.get("mood"),
             lambda: registry.delete("mood"),
@@ -152,20 +152,6 @@ class TestOneRegistry:
         ):
             with pytest.raises(NotFound):
                 call()
-
-    @pytest.mark.parametrize(
-        "name",
-        ["../x", "a/b", "/etc", "", ".", "..", "A", "-a", "a" * 65, "a.b", "a\x00", "é", "abc\n"],
-    )
-    def test_names_that_could_leave_the_folder_are_refused(
-        self, registry: Registry, root: Path, name: str
-    ) -> None:
-        with pytest.raises(InvalidField):
-            registry.create(name, "single_label", None, None)
-        for call in (registry.delete, registry._reread):
-            with pytest.raises(NotFound):
-                call(name)
-        assert [path.name for path in root.parent.rglob("*")] == ["tasks"]
 
     def test_repeated_labels_are_refused(self, registry: Registry) -> None:
         with pytest.raises(InvalidField, match="labels"):
@@ -206,9 +192,9 @@ class TestOneRegistry:
 
 class TestSharedFolder:
     def test_another_registry_sees_changes_by_refresh(
-        self, registry: Registry, root: Path, add: Callable[..., int]
+        self, registry: Registry, opened: Opened, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = opened()
         registry.create("mood", "single_label", None, None)
         assert other.refresh()
         assert other.snapshot.get("mood").labels == ()
@@ -226,9 +212,9 @@ class TestSharedFolder:
         assert not other.refresh()
 
     def test_calls_look_at_the_disk_first(
-        self, registry: Registry, root: Path, add: Callable[..., int]
+        self, registry: Registry, opened: Opened, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = opened()
         registry.create("mood", "single_label", ["a", "b"], None)
         with pytest.raises(Conflict):
             other.create("mood", "regression", None, None)
@@ -238,9 +224,9 @@ class TestSharedFolder:
         assert other.version("mood", 1).labels == ("a", "b")
 
     def test_a_task_deleted_and_made_anew_is_not_taken_for_the_old_one(
-        self, registry: Registry, root: Path, add: Callable[..., int]
+        self, registry: Registry, opened: Opened, add: Callable[..., int]
     ) -> None:
-        other = Registry(root)
+        other = opened()
         for number, labels in enumerate((("a", "b"), ("c", "d"))):
             if number:
                 registry.delete("mood")
@@ -253,18 +239,20 @@ class TestSharedFolder:
         assert other.snapshot.get("mood").versions[1].labels == ("c", "d")
         assert winner(other, "mood") == 1
 
-    def test_a_task_made_after_anothers_delete_is_new(self, registry: Registry, root: Path) -> None:
+    def test_a_task_made_after_anothers_delete_is_new(
+        self, registry: Registry, opened: Opened
+    ) -> None:
         registry.create("mood", "single_label", None, None)
         old = registry.snapshot.get("mood")
-        other = Registry(root)
+        other = opened()
         registry.delete("mood")
         other.create("mood", "single_label", None, None)
         assert other.snapshot.get("mood").created_at > old.created_at
 
     def test_registries_that_add_at_once_lose_nothing(
-        self, root: Path, make_manifest: MakeManifest, make_head: MakeHead
+        self, opened: Opened, make_manifest: MakeManifest, make_head: MakeHead
     ) -> None:
-        registries = [Registry(root) for _ in range(3)]
+        registries = [opened() for _ in range(3)]
         registries[0].create("mood", "single_label", ["a", "b"], None)
         numbers: list[tuple[int, float]] = []
         start = threading.Barrier(len(registries))
@@ -293,6 +281,7 @@ class TestSharedFolder:
             assert {n: manifest.created_at for n, manifest in versions.items()} == dict(numbers)
 
 
+@pytest.mark.parametrize("opened", ["folder"], indirect=True)
 class TestDamage:
     @pytest.fixture
     def served(self, registry: Registry, root: Path, add: Callable[..., int]) -> Path:
@@ -329,7 +318,7 @@ class TestDamage:
     )
     def test_a_damaged_task_is_left_out(self, served: Path, data: bytes) -> None:
         (served / "hurt" / TASK_FILE).write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         assert list(registry.snapshot.tasks) == ["good"]
 
@@ -356,7 +345,7 @@ class TestDamage:
         self, served: Path, data: bytes
     ) -> None:
         (served / "hurt" / POINTER).write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         state = registry.snapshot.get("hurt")
         assert (state.active, state.head, state.active_manifest) == (None, None, None)
@@ -370,7 +359,7 @@ class TestDamage:
     ) -> None:
         path = served / "hurt" / VERSIONS / "000002" / MANIFEST
         path.unlink() if data is None else path.write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         state = registry.snapshot.get("hurt")
         assert (list(state.versions), state.active, state.head) == ([1], None, None)
@@ -382,7 +371,7 @@ class TestDamage:
     def test_damaged_weights_are_not_served(self, served: Path, data: bytes | None) -> None:
         path = served / "hurt" / VERSIONS / "000002" / WEIGHTS
         path.unlink() if data is None else path.write_bytes(data)
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         self.check_good(registry)
         assert registry.snapshot.get("hurt").head is None
         with pytest.raises(Conflict, match="cannot be used"):
@@ -399,7 +388,7 @@ class TestDamage:
         (served / "unfinished" / VERSIONS).mkdir(parents=True)
         (served / "file").write_text("x")
         (served / "hurt" / ".active.json-abc").write_text('{"version": 1}')
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         assert list(registry.snapshot.tasks) == ["good", "hurt"]
         assert list(registry.snapshot.get("hurt").versions) == [1, 2]
         assert add(registry, "hurt") == 3
@@ -408,12 +397,12 @@ class TestDamage:
 
     def test_a_damaged_task_can_be_deleted(self, served: Path) -> None:
         (served / "hurt" / TASK_FILE).write_bytes(b"{")
-        Registry(served).delete("hurt")
+        Registry(FolderStorage(served)).delete("hurt")
 
     def test_a_failed_write_leaves_no_version(
         self, served: Path, make_manifest: MakeManifest, make_head: MakeHead
     ) -> None:
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         with pytest.raises(ValueError, match="JSON"):
             registry.add_version("hurt", make_manifest(report={"r2": float("nan")}), make_head())
         assert sorted(path.name for path in (served / "hurt" / VERSIONS).iterdir()) == [
@@ -422,7 +411,7 @@ class TestDamage:
         ]
 
     def test_a_head_stays_in_use_while_its_pointer_does_not_move(self, served: Path) -> None:
-        registry = Registry(served)
+        registry = Registry(FolderStorage(served))
         shutil.rmtree(served / "hurt" / VERSIONS / "000001")
         registry.refresh()
         assert list(registry.snapshot.get("hurt").versions) == [2]
@@ -431,9 +420,7 @@ class TestDamage:
     def test_the_pointer_file_is_plain_json(self, served: Path) -> None:
         assert json.loads((served / "good" / POINTER).read_text())["version"] == 2
 
-
-class TestRowsAndSettings:
-    def test_rows_are_kept_beside_a_version(
+    def test_damaged_rows_are_told_and_not_needed_to_answer(
         self,
         registry: Registry,
         root: Path,
@@ -443,39 +430,10 @@ class TestRowsAndSettings:
         registry.create("mood", "single_label", None, None)
         rows = ExampleRows.of(np.zeros((3, 1), np.uint8), np.array([0, 1, 0]), TRAIN)
         number = registry.add_version("mood", make_manifest(), make_head(), rows)
-        plain = registry.add_version("mood", make_manifest(), make_head())
-        read = Registry(root).rows("mood", number)
-        assert read is not None
-        assert read.targets.tolist() == [0, 1, 0]
-        assert read.version.tolist() == [number] * 3
-        assert registry.rows("mood", plain) is None
-        with pytest.raises(NotFound):
-            registry.rows("mood", 9)
         (root / "mood" / VERSIONS / f"{number:06d}" / EXAMPLES).write_bytes(b"x")
         with pytest.raises(Conflict, match="cannot be read"):
             registry.rows("mood", number)
-        registry.activate("mood", number)  # which needs no rows
-
-    def test_settings_are_seen_by_every_process_and_survive(
-        self, registry: Registry, root: Path, add: Callable[..., int]
-    ) -> None:
-        registry.create("mood", "single_label", None, None)
-        first, second = add(registry, "mood"), add(registry, "mood")
-        other = Registry(root)
-        before = other.snapshot
-        settings = VersionSettings(min_confidence=0.7, coverage=0.5, accuracy=1.0)
-        registry.configure("mood", first, settings)
-        assert other.refresh()
-        assert other.snapshot is not before
-        for one in (registry, other, Registry(root)):
-            state = one.snapshot.get("mood")
-            assert state.settings_of(first) == settings
-            assert state.settings_of(second) == VersionSettings()
-        registry.configure("mood", first, VersionSettings())
-        assert other.refresh()
-        assert other.snapshot.get("mood").settings_of(first).min_confidence is None
-        with pytest.raises(NotFound):
-            registry.configure("mood", 9, settings)
+        registry.activate("mood", number)
 
     @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"min_confidence": "x"}'], ids=short)
     def test_damaged_settings_are_the_default(
@@ -485,7 +443,74 @@ class TestRowsAndSettings:
         number = add(registry, "mood")
         registry.configure("mood", number, VersionSettings(min_confidence=0.7))
         (root / "mood" / SETTINGS / f"{number:06d}.json").write_bytes(data)
-        assert Registry(root).snapshot.get("mood").settings_of(number) == VersionSettings()
+        assert (
+            Registry(FolderStorage(root)).snapshot.get("mood").settings_of(number)
+            == VersionSettings()
+        )
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../x", "a/b", "/etc", "", ".", "..", "A", "-a", "a" * 65, "a.b", "a\x00", "é", "abc\n"],
+    )
+    def test_names_that_could_leave_the_folder_are_refused(
+        self, registry: Registry, root: Path, name: str
+    ) -> None:
+        with pytest.raises(InvalidField):
+            registry.create(name, "single_label", None, None)
+        for call in (registry.delete, registry._reread):
+            with pytest.raises(NotFound):
+                call(name)
+        assert [path.name for path in root.parent.rglob("*")] == ["tasks"]
+
+    def test_a_deleted_task_leaves_nothing(
+        self, registry: Registry, root: Path, add: Callable[..., int]
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        add(registry, "mood")
+        registry.delete("mood")
+        assert not list(root.iterdir())
+
+
+class TestRowsAndSettings:
+    def test_rows_are_kept_beside_a_version(
+        self,
+        registry: Registry,
+        opened: Opened,
+        make_manifest: MakeManifest,
+        make_head: MakeHead,
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        rows = ExampleRows.of(np.zeros((3, 1), np.uint8), np.array([0, 1, 0]), TRAIN)
+        number = registry.add_version("mood", make_manifest(), make_head(), rows)
+        plain = registry.add_version("mood", make_manifest(), make_head())
+        read = opened().rows("mood", number)
+        assert read is not None
+        assert read.targets.tolist() == [0, 1, 0]
+        assert read.version.tolist() == [number] * 3
+        assert registry.rows("mood", plain) is None
+        with pytest.raises(NotFound):
+            registry.rows("mood", 9)
+
+    def test_settings_are_seen_by_every_process_and_survive(
+        self, registry: Registry, opened: Opened, add: Callable[..., int]
+    ) -> None:
+        registry.create("mood", "single_label", None, None)
+        first, second = add(registry, "mood"), add(registry, "mood")
+        other = opened()
+        before = other.snapshot
+        settings = VersionSettings(min_confidence=0.7, coverage=0.5, accuracy=1.0)
+        registry.configure("mood", first, settings)
+        assert other.refresh()
+        assert other.snapshot is not before
+        for one in (registry, other, opened()):
+            state = one.snapshot.get("mood")
+            assert state.settings_of(first) == settings
+            assert state.settings_of(second) == VersionSettings()
+        registry.configure("mood", first, VersionSettings())
+        assert other.refresh()
+        assert other.snapshot.get("mood").settings_of(first).min_confidence is None
+        with pytest.raises(NotFound):
+            registry.configure("mood", 9, settings)
 
     def test_a_task_made_anew_has_none_of_the_old_settings(
         self, registry: Registry, add: Callable[..., int]

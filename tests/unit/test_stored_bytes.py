@@ -20,6 +20,7 @@ from app.encoding.remote import RemoteEncoder
 from app.errors import ApiError, EncoderUnavailable, NotFound
 from app.tasks.jobs import JobStore
 from app.tasks.registry import Registry
+from app.tasks.storage.folder import FolderStorage
 from models.head_artifact import HeadManifest
 from models.head_runtime import LinearHead
 from tests.unit.house import FINGERPRINT, INFO
@@ -45,7 +46,7 @@ reused = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def root(
     tmp_path: Path, make_manifest: Callable[..., HeadManifest], make_head: Callable[..., LinearHead]
 ) -> Path:
-    registry = Registry(tmp_path / "tasks")
+    registry = Registry(FolderStorage(tmp_path / "tasks"))
     for name in ("good", "hurt"):
         registry.create(name, "single_label", ["a", "b"], None)
         registry.add_version(name, make_manifest(), make_head())
@@ -70,7 +71,7 @@ def test_any_file_of_a_task_may_be_damaged_and_the_others_go_on(
     before = path.read_bytes()
     path.write_bytes(data)
     try:
-        registry = Registry(root)
+        registry = Registry(FolderStorage(root))
         assert registry.snapshot.get("good").active == 1
         with suppress(ApiError):
             state = registry.snapshot.get("hurt")
