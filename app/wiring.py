@@ -95,18 +95,40 @@ async def all_in_one_services(settings: Settings, metrics: Metrics) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
+async def local_lookup(settings: Settings, metrics: Metrics) -> AsyncIterator[Lookup]:
+    """Texts to codes without a service around it, for bulk work.
+
+    Through this process's encoder, and the cache that REDIS_URL names, if it names one.
+    """
+    async with (
+        _cache(settings, metrics) as cache,
+        _local_encoder(settings, metrics, cache) as encoder,
+    ):
+        yield Lookup(cache, encoder, metrics, limits_of(settings))
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The tasks of a data directory, the shipped ones among them. Blocking."""
+    registry = Registry(settings.data_dir / "tasks")
+    if settings.ready_heads is not None:
+        marks = settings.data_dir / "ready-heads.json"
+        names = install_ready_heads(registry, settings.ready_heads, marks)
+        if names:
+            logger.info("installed ready tasks: %s", ", ".join(names))
+    return registry
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What one request may hold."""
+    return Limits(settings.max_inputs, settings.max_text_kb * 1024)
+
+
+@contextlib.asynccontextmanager
 async def _api_parts(
     settings: Settings, metrics: Metrics, cache: CodeCache, encoder: TextEncoder
 ) -> AsyncIterator[ApiServices]:
-    registry = await asyncio.to_thread(Registry, settings.data_dir / "tasks")
-    if settings.ready_heads is not None:
-        marks = settings.data_dir / "ready-heads.json"
-        names = await asyncio.to_thread(install_ready_heads, registry, settings.ready_heads, marks)
-        if names:
-            logger.info("installed ready tasks: %s", ", ".join(names))
-    lookup = Lookup(
-        cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
-    )
+    registry = await asyncio.to_thread(open_registry, settings)
+    lookup = Lookup(cache, encoder, metrics, limits_of(settings))
     jobs = JobStore(settings.data_dir / "jobs")
     trainer = Trainer(
         registry,
