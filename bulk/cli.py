@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -171,7 +171,8 @@ def _where(single: bool, address: str, actors: int, cpus: int, gpus: float) -> d
 
 
 def _run(options: Options, where: dict[str, Any]) -> None:
-    with _errors():
+    # Ray prints what happens to its machines: stdout is for the report alone.
+    with redirect_stdout(sys.stderr), _errors():
         from app.settings import Settings
         from bulk.run import go
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from app.settings import Settings
@@ -88,23 +89,27 @@ class OnRay:
     def do(self, job: Job, blocks: Sequence[Block]) -> Iterator[Receipt]:
         import ray.data
 
-        job = Job(**{**job.__dict__, "settings": self._settings})
+        job = replace(job, settings=self._settings)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         # What is lost is done in another round: one lost block must not end the others.
         context.max_errored_blocks = -1
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # of blocks that were lost
         rows = ray.data.from_items([asdict(b) for b in blocks], override_num_blocks=len(blocks))
-        done = rows.map_batches(
-            Actor,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(self._pool(), len(blocks))),
-            num_cpus=self._cpus,
-            num_gpus=self._gpus,
-            max_restarts=-1,
-            max_task_retries=TASK_RETRIES,
-        )
+        with warnings.catch_warnings():
+            # Ray 2.60 names no other way to say how often a task is tried.
+            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+            done = rows.map_batches(
+                Actor,
+                fn_constructor_args=(job,),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(self._pool(), len(blocks))),
+                num_cpus=self._cpus,
+                num_gpus=self._gpus,
+                max_restarts=-1,
+                max_task_retries=TASK_RETRIES,
+            )
         try:
             for row in done.iter_rows():
                 receipt = Receipt.from_json(row["receipt"])
@@ -172,7 +177,6 @@ def _connected(address: str) -> Any:
             )
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise Refused(f"no Ray cluster at {known}: {error}") from None
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray
 
 
