@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -219,13 +218,12 @@ def _progress(begun: Begun) -> Progress:
 @contextmanager
 def _errors() -> Iterator[None]:
     """Say in one line what the caller can do something about."""
-    try:
-        from pydantic import ValidationError
+    # Late: all that is heavy comes with them, and --help needs none of it.
+    from pydantic import ValidationError
 
-        from bulk.plan import Refused
-        from bulk.run import NotDone
-    except ImportError as error:
-        _end(f"{error.name} is not installed: pip install '.[bulk]'", WRONG_USAGE)
+    from bulk.plan import Refused
+    from bulk.run import NotDone
+
     try:
         yield
     except ValidationError as error:
@@ -247,13 +245,3 @@ def _note(line: str) -> None:
 def _end(message: str, code: int) -> None:
     _note(f"polyhead-bulk: {message}")
     raise typer.Exit(code)
-
-
-def main() -> None:
-    # Heads are small products: threads of numpy would take the encoder's cores. Before numpy.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    app()
-
-
-if __name__ == "__main__":
-    main()
