@@ -79,6 +79,7 @@ class OnRay:
         self._actors = actors
         self._cpus, self._gpus = cpus, gpus
         self._ray = _connected(address)
+        self._pool()  # refused now, where it would be waited for in vain
 
     def info(self) -> EncoderInfo:
         """The encoder, by one actor's worth of a machine: the driver's may be another kind."""

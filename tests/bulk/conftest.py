@@ -38,10 +38,10 @@ class Bulk:
         self, out: str, *options: str, command: str = "predict", **environment: str
     ) -> subprocess.Popen[str]:
         known = {k: v for k, v in os.environ.items() if not k.startswith(("POLYHEAD", "REDIS_URL"))}
+        paths = [str(self.source), str(self.folder / out)]
         size = [] if command == "verify" else ["--block-rows", str(BLOCK_ROWS)]
         return subprocess.Popen(
-            [sys.executable, "-m", "bulk", command, str(self.source), str(self.folder / out)]
-            + [*size, *options],
+            [sys.executable, "-m", "bulk", command, *paths, *size, *options],
             cwd=ROOT,
             env={
                 **known,

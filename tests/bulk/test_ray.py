@@ -21,7 +21,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed (make test-bulk)")
 
 from app.settings import Settings  # noqa: E402
 from bulk.engines import OnRay  # noqa: E402
-from bulk.plan import Block, Refused  # noqa: E402
+from bulk.plan import Refused  # noqa: E402
 from bulk.run import Options, begin  # noqa: E402
 
 NODES = 3
@@ -78,9 +78,12 @@ def test_actors_with_another_encoder_stop_the_run(bulk: Bulk, cluster: RayCluste
         begun = begin(options, settings, info)
         with pytest.raises(Refused, match=r"has encoder .*, the run's is 0{32}"):
             list(engine.do(begun.job, begun.blocks))
-        with pytest.raises(Refused, match="no machine of the cluster has 64 CPUs"):
-            huge = OnRay.__new__(OnRay)
-            huge.__dict__.update(engine.__dict__ | {"_cpus": 64})
-            list(huge.do(begun.job, [Block(0, "0.parquet", 0, 1)]))
     finally:
         ray.shutdown()
+
+
+def test_a_cluster_without_room_is_refused_not_waited_for(bulk: Bulk) -> None:
+    process = bulk.start("nowhere", "--cpus", "64")  # of this machine alone
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 4
+    assert "no machine of the cluster has 64 CPUs" in errors
