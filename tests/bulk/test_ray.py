@@ -27,26 +27,14 @@ from bulk.run import Options, begin  # noqa: E402
 NODES = 3
 
 
-@pytest.fixture
+pytestmark = pytest.mark.timeout(900)  # Ray's processes are many, and the cores may be few
+
+
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
+    """Shared, since it takes long to come up: the test that kills a node comes after the others."""
     with ray_cluster(NODES) as started:
         yield started
-
-
-def test_a_node_killed_in_the_middle(
-    bulk: Bulk,
-    single: dict[str, bytes],
-    cluster: RayCluster,
-    valkey: ValkeyProcess,
-    started: Callable[[subprocess.Popen[str]], subprocess.Popen[str]],
-) -> None:
-    process = started(bulk.start("node", "--address", cluster.address, REDIS_URL=valkey.url))
-    bulk.wait_for_blocks(process, "node", len(single) // 2)
-    cluster.kill_node()
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    assert bulk.blocks("node") == single
-    assert bulk.run("node", command="verify")["problems"] == []
 
 
 def test_a_driver_killed_in_the_middle_goes_on(
@@ -80,6 +68,22 @@ def test_actors_with_another_encoder_stop_the_run(bulk: Bulk, cluster: RayCluste
             list(engine.do(begun.job, begun.blocks))
     finally:
         ray.shutdown()
+
+
+def test_a_node_killed_in_the_middle(
+    bulk: Bulk,
+    single: dict[str, bytes],
+    cluster: RayCluster,
+    valkey: ValkeyProcess,
+    started: Callable[[subprocess.Popen[str]], subprocess.Popen[str]],
+) -> None:
+    process = started(bulk.start("node", "--address", cluster.address, REDIS_URL=valkey.url))
+    bulk.wait_for_blocks(process, "node", len(single) // 2)
+    cluster.kill_node()
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors
+    assert bulk.blocks("node") == single
+    assert bulk.run("node", command="verify")["problems"] == []
 
 
 def test_a_cluster_without_room_is_refused_not_waited_for(bulk: Bulk) -> None:
