@@ -127,7 +127,8 @@ def work(begun: Begun, engine: Engine, progress: Progress) -> dict[int, Receipt]
     made: dict[int, Receipt] = {}
     failures: dict[int, str] = {}
     idle = 0
-    while todo := [b for b in begun.blocks if b.number not in begun.done | made]:
+    todo = [block for block in begun.blocks if block.number not in begun.done]
+    while todo:
         before = len(made)
         for receipt in engine.do(begun.job, todo):
             if receipt.failure is not None:
@@ -135,10 +136,10 @@ def work(begun: Begun, engine: Engine, progress: Progress) -> dict[int, Receipt]
             elif receipt.number not in made:
                 made[receipt.number] = receipt
                 progress(receipt.rows)
+        todo = [block for block in todo if block.number not in made]
         idle = idle + 1 if len(made) == before else 0
-        if idle == IDLE_ROUNDS:
-            left = [b for b in begun.blocks if b.number not in begun.done | made]
-            raise NotDone(_told(left, failures))
+        if todo and idle == IDLE_ROUNDS:
+            raise NotDone(_told(todo, failures))
     return made
 
 
