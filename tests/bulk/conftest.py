@@ -74,7 +74,7 @@ class Bulk:
                 raise AssertionError(process.communicate()[1])
             return len(list((self.folder / out).glob("block-*"))) >= count
 
-        wait_for(there, 240, f"{count} blocks")
+        wait_for(there, 600, f"{count} blocks")
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         process.kill()
