@@ -16,7 +16,7 @@ from benchmarks.processes import process_state
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_worker_niceness": "0",  # of Ray's own, 15, other processes of the machine starve its workers
+    "RAY_worker_niceness": "0",  # by default 15, where other processes starve its workers
     "RAY_raylet_start_wait_time_s": "120",  # of a busy machine; 30 by default
 }
 STORE_BYTES = 100 * 2**20
