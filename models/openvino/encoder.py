@@ -6,6 +6,7 @@ fixed order (see `models.openvino.graph`). So texts of different lengths share b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -74,6 +75,9 @@ class OpenVINOEncoder:
                 {
                     "NUM_STREAMS": threads,
                     "INFERENCE_NUM_THREADS": threads,
+                    # Every process pins its threads to the first cores. Where it has fewer threads
+                    # than cores, others like it share the machine, and would share those cores.
+                    "ENABLE_CPU_PINNING": threads >= len(os.sched_getaffinity(0)),
                     "INFERENCE_PRECISION_HINT": _PRECISION[profile.dtype],
                 },
             )

@@ -86,7 +86,12 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
-    [("models", ("app", "polyhead")), ("app", ("polyhead",)), ("sdk/polyhead", ("app", "models"))],
+    [
+        ("models", ("app", "bulk", "polyhead")),
+        ("app", ("bulk", "polyhead")),
+        ("bulk", ("polyhead",)),
+        ("sdk/polyhead", ("app", "bulk", "models")),
+    ],
 )
 def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     for path in (ROOT / folder).rglob("*.py"):
@@ -115,7 +120,7 @@ def test_pure_modules_know_no_loop_and_no_device(path: str) -> None:
 
 def test_only_the_wiring_imports_what_runs_an_encoder() -> None:
     running = {"models.loading", "models.torch_encoder", "models.tokenization", "torch", "openvino"}
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "bulk").rglob("*.py")]:
         if path.name != "wiring.py":
             assert imports_of(path).isdisjoint(running), path
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from models.artifact import ArtifactError, resolve_backbone
 from models.bulk import embed_texts, encode_texts
 from models.encoder import Encoder
 from models.loading import load_encoder
+from tests.conftest import ROOT
 from tests.unit.tiny import weights_of, words, write_roberta
 
 TEXTS = ["one short text", "another one that is a good deal longer than the first one was", "x"]
@@ -105,3 +109,31 @@ def test_a_missing_weight_is_not_made_up(roberta: Path) -> None:
     for backend in ("torch", "openvino"):
         with pytest.raises(ArtifactError, match=r"lacks.*encoder\.layer\.1\.output\.dense\.bias"):
             load(roberta, backend)
+
+
+# Threads are pinned only while they run: they are looked at from the side.
+CORES = """
+import contextlib, os, sys, threading
+from pathlib import Path
+from app.settings import DEFAULT_ENCODER
+from models.loading import load_encoder
+encoder = load_encoder(DEFAULT_ENCODER, device="cpu", backend="openvino", threads=int(sys.argv[1]))
+rows = [encoder.tokenize(["one text"])[0].windows[0]] * 50
+running = threading.Thread(target=lambda: [encoder.forward(rows, 16) for _ in range(30)])
+running.start()
+seen = set()
+while running.is_alive():
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            seen.add(len(os.sched_getaffinity(int(task.name))))
+print(min(seen))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_a_process_with_a_share_of_the_cores_takes_none_for_itself() -> None:
+    """Pinned to the first cores, several such processes would leave the others idle."""
+    cores = len(os.sched_getaffinity(0))
+    run = [sys.executable, "-c", CORES, str(cores - 1)]
+    found = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(found.stdout) == cores
