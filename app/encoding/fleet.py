@@ -215,6 +215,7 @@ class Fleet:
         """A member encoded something.
 
         One that was ejected meanwhile is only asked how it is: it may be finishing what it has.
+        The others are asked as ever, too: who ends says so only there.
         """
         member = self._members.get(label)
         if member is None:
@@ -223,7 +224,6 @@ class Fleet:
             member.probe_at = now
         else:
             member.failures = 0
-            member.probe_at = now + PROBE_EVERY_S
 
     def failed(self, label: str, fault: Fault, now: float, *, probe: bool = False) -> list[Change]:
         """A member was asked in vain; `probe` if only for how it is."""
