@@ -31,6 +31,7 @@ TASK_SETS = [
 ]
 CACHED, NEW, LONG = 60, 2000, 24
 NEVER_ASKED_AHEAD = 400  # codes of so many texts that come next are taken out of the cache
+ASKED_MEANWHILE = 50
 CHORE_EVERY_S = 1.0
 
 
@@ -140,7 +141,8 @@ class Served:
             def chore() -> None:
                 while not over.wait(CHORE_EVERY_S):
                     with contextlib.suppress(redis.RedisError):
-                        self.forget(load.next_new(NEVER_ASKED_AHEAD))
+                        # Not those that may be asked for while this is done.
+                        self.forget(load.next_new(NEVER_ASKED_AHEAD)[ASKED_MEANWHILE:])
 
             forgetting = threading.Thread(target=chore)
             forgetting.start()

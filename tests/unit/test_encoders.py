@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from app.cache.keys import StoredCode, digest_texts
-from app.encoding import encoders, remote
+from app.encoding import remote, watching
 from app.encoding.addresses import Place, parse_places
 from app.encoding.encoders import RemoteEncoders
 from app.encoding.fleet import PART_TOKENS
@@ -254,7 +254,7 @@ async def test_a_frozen_encoder_is_waited_for_until_it_is_found_out(
     several: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PROBE_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(encoders, "PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(watching, "PROBE_TIMEOUT_S", 0.3)
     both = several(Encoder(), Encoder(), start=True)
     await both.ask("before")
     thaw = both.those[0].frozen = asyncio.Event()
@@ -319,7 +319,7 @@ async def test_of_a_divided_request_one_refusal_is_the_answer(several: Make) -> 
 async def test_what_is_behind_a_name_may_grow_and_shrink(
     several: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "LOOK_UP_EVERY_S", 0.1)
+    monkeypatch.setattr(watching, "LOOK_UP_EVERY_S", 0.1)
     three = several(Encoder(), Encoder(), Encoder(), start=True)
     three.numbers = ["10.0.0.1"]
     await three.ask("one")
@@ -343,7 +343,7 @@ async def test_what_is_behind_a_name_may_grow_and_shrink(
 async def test_nobody_waits_for_a_name_that_is_looked_up(
     several: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "LOOK_UP_EVERY_S", 0.1)
+    monkeypatch.setattr(watching, "LOOK_UP_EVERY_S", 0.1)
     both = several(Encoder(), Encoder(), start=True)
     await both.ask("before")
     hanging = both.looked_up = asyncio.Event()
