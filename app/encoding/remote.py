@@ -77,8 +77,10 @@ class EncoderClient:
             headers["authorization"] = f"Bearer {key}"
         # The connection goes to the number; the certificate is of the name.
         self._extensions = {"sni_hostname": address.place.host}
+        # Read once: putting an address together takes as long as all that is ours in a call.
+        self._info_url = httpx.URL(f"{address.url}/internal/encoder")
+        self._encode_url = httpx.URL(f"{address.url}/internal/encode")
         self._client = httpx.AsyncClient(
-            base_url=address.url,
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
@@ -95,7 +97,7 @@ class EncoderClient:
         """
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                return read_info(await self._call("GET", "/internal/encoder"))
+                return read_info(await self._call("GET", self._info_url))
         except TimeoutError as error:
             raise EncoderFailed("the encoder does not answer", "timeout") from error
         except (TypeError, ValueError) as error:
@@ -123,7 +125,7 @@ class EncoderClient:
         """
         body = orjson.dumps({"inputs": texts, "embeddings": embeddings})
         answer = await self._call(
-            "POST", "/internal/encode", content=body, headers=_headers_of(origin)
+            "POST", self._encode_url, content=body, headers=_headers_of(origin)
         )
         try:
             fingerprint = answer["encoder"]
@@ -138,10 +140,10 @@ class EncoderClient:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    async def _call(self, method: str, url: httpx.URL, **arguments: Any) -> dict[str, Any]:
         try:
             response = await self._client.request(
-                method, path, extensions=self._extensions, **arguments
+                method, url, extensions=self._extensions, **arguments
             )
         except httpx.HTTPError as error:
             raise _failure_of(error) from error
@@ -221,7 +223,7 @@ def _read_result(
         raw = np.frombuffer(base64.b64decode(answer["embeddings"], validate=True), dtype="<f4")
         floats = list(raw.reshape(count, info.bits).astype(np.float32))
     timing = EncodeTiming(**answer["timing"])
-    for seconds in asdict(timing).values():
+    for seconds in (timing.tokenization, timing.queue, timing.inference):
         if not isinstance(seconds, int | float):
             raise TypeError("times are numbers")
     return EncodeResult(codes, floats, int(answer["encoded"]), timing)
