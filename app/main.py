@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app import __version__, wiring
 from app.cache.embedded import DataDirInUse
 from app.deps import DEFINITIONS
+from app.draining import Draining
 from app.errors import install_error_handlers
 from app.gate import Gate
 from app.main_path import Handler, MainPath
@@ -92,6 +93,7 @@ class Service(FastAPI):
     """FastAPI with our envelope and main path around its own stack, not inside it."""
 
     envelope: Envelope
+    draining: Draining
     gate: Gate | None = None
     start_failure: str | None = None
 
@@ -191,6 +193,7 @@ def _create(
             status: {"model": ErrorResponse, "description": text} for status, text in ERRORS.items()
         },
     )
+    app.draining = Draining()
     # Uploads stay in memory, bounded by max_upload_mb: texts are never written to disk.
     MultiPartParser.spool_max_size = settings.max_upload_bytes + 1
     add_docs(app)
@@ -214,5 +217,6 @@ def _create(
         ),
         main_path,
         tracing,
+        app.draining,
     )
     return app

@@ -6,10 +6,12 @@ have cost beyond that: every prediction that needed no pass of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+
+from app.encoding.protocol import EncoderState
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -145,6 +147,26 @@ class Metrics:
         self.padding_share = self._histogram(
             "polyhead_padding_share", "Share of a batch that is padding.", buckets=SHARES
         )
+        self.encoder_up = self._gauge(
+            "polyhead_encoder_up",
+            "Whether an encoder process (host:port) is asked by this one.",
+            ["encoder"],
+        )
+        self.encoder_outstanding = self._gauge(
+            "polyhead_encoder_outstanding_tokens",
+            "Tokens (estimated) that an encoder process was sent and has not answered.",
+            ["encoder"],
+        )
+        self.encoder_ejections = self._counter(
+            "polyhead_encoder_ejections",
+            "Times that an encoder process was no longer asked, by reason.",
+            ["encoder", "reason"],
+        )
+        self.encoder_retries = self._counter(
+            "polyhead_encoder_retries",
+            "Parts of requests that went to another encoder process, by what the first one did.",
+            ["reason"],
+        )
         self.queued_texts = self._gauge("polyhead_queued_texts", "Texts admitted, not answered.")
         self.queued_tokens = self._gauge("polyhead_queued_tokens", "Tokens waiting for a batch.")
 
@@ -152,6 +174,18 @@ class Metrics:
         """The text that `/metrics` answers with."""
         self.settle()
         return generate_latest(self.registry)
+
+    def show_encoders(self, states: Iterable[EncoderState]) -> None:
+        """Set the gauges of encoder processes; those that are no more have none."""
+        self.encoder_up.clear()
+        self.encoder_outstanding.clear()
+        for one in states:
+            self.encoder_up.labels(one.label).set(one.state == "up")
+            self.encoder_outstanding.labels(one.label).set(one.outstanding)
+
+    def forget_encoder(self, label: str) -> None:
+        """An encoder process is no more: its figures would stay for ever."""
+        self.encoder_ejections.remove_by_labels({"encoder": label})
 
     def settle(self) -> None:
         """Bring in what is counted elsewhere."""

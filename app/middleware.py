@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.draining import Draining
 from app.errors import ApiError, TooLarge, error_answer
 from app.logs import request_id
 from app.metrics import Metrics, Tally
@@ -49,6 +50,7 @@ class Envelope:
         bounds: bodies over them are cut while they are read, requests when their time is over.
         main_path: paths whose work may be given up at any time, as that of every GET may.
         tracing: where traces go; None for nowhere.
+        draining: says that connections are to be given up.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Envelope:
         bounds: Bounds,
         main_path: Container[str] = (),
         tracing: Tracing | None = None,
+        draining: Draining | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._bounds = bounds
         self._main_path = main_path
         self._tracing = tracing
+        self._draining = draining or Draining()
         self._watches = Watches()
         self._durations: dict[str, Any] = {}
         self._requests: dict[tuple[str, int], Tally] = {}
@@ -72,7 +76,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send, _read_head(scope), self._limit(scope))
+        exchange = _Exchange(receive, send, _read_head(scope), self._limit(scope), self._draining)
         name = exchange.head.request_id.decode()
         request_id.set(name)
         if self._tracing is not None:
@@ -177,9 +181,21 @@ def _read_head(scope: Scope) -> _Head:
 class _Exchange:
     """One request and its answer: what came in, and what has gone out."""
 
-    __slots__ = ("_limit", "_receive", "_send", "head", "started", "status", "unread", "watch")
+    __slots__ = (
+        "_draining",
+        "_limit",
+        "_receive",
+        "_send",
+        "head",
+        "started",
+        "status",
+        "unread",
+        "watch",
+    )
 
-    def __init__(self, receive: Receive, send: Send, head: _Head, limit: int) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, head: _Head, limit: int, draining: Draining
+    ) -> None:
         self.started = time.perf_counter()
         self.head = head
         self.status = 0
@@ -188,6 +204,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._limit = limit
+        self._draining = draining
 
     def check_declared(self) -> None:
         """Refuse a body that says itself that it is too large.
@@ -219,8 +236,8 @@ class _Exchange:
                 (b"x-request-id", self.head.request_id),
                 (b"x-total-time", b"%.3f" % total),
             ]
-            if self.status in (408, 413) and self.unread:
-                # The rest of the body is not read: the connection cannot be used again.
+            # Where the rest of the body is not read, the connection cannot be used again.
+            if (self.status in (408, 413) and self.unread) or self._draining.is_on:
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
 

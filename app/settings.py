@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.cache.address import parse_address
 from app.cache.layouts import Layout
+from app.encoding.addresses import parse_places
 from app.tasks.storage.url import parse_registry_url
 
 DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+    drain_s: float = Field(
+        0.0, ge=0, le=600, description="after SIGTERM: unready, and still serving, for so long"
+    )
 
     # Where traces go; empty: nowhere. OpenTelemetry reads its other variables itself.
     otel_endpoint: str = Field(
@@ -66,7 +70,9 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(0, ge=0, description="0: what the encoder does best with")
     max_queued_texts: int = Field(4096, ge=1)
     max_queue_ms: int = Field(250, ge=1, description="how long a text may wait for others'")
-    encoder_url: str = Field("", description="the encoder process's address, for role=api")
+    # Where encoder processes are, for role=api: `http://host:port`, several of them with commas.
+    # A name stands for all the addresses that it has.
+    encoder_url: str = ""
     encoder_key: SecretStr = SecretStr("")
     encoder_timeout_s: float = Field(30.0, gt=0, le=600)
 
@@ -106,6 +112,12 @@ class Settings(BaseSettings):
             parse_address(value.get_secret_value())
         return value
 
+    @field_validator("encoder_url")
+    @classmethod
+    def _check_places(cls, value: str) -> str:
+        parse_places(value)
+        return value
+
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: SecretStr) -> SecretStr:
@@ -133,7 +145,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if self.role == "api" and not self.encoder_url:
+        if self.role == "api" and not parse_places(self.encoder_url):
             raise ValueError("role=api needs POLYHEAD_ENCODER_URL")
         if self.max_queued_texts < self.max_inputs:
             raise ValueError("max_queued_texts must be at least max_inputs")

@@ -24,9 +24,10 @@ from app.cache.front import FrontCache
 from app.cache.invalidation import watch
 from app.cache.layouts import open_store
 from app.deps import ApiServices, EncoderServices
+from app.encoding.addresses import parse_places
 from app.encoding.batcher import Batcher, BatcherLimits
+from app.encoding.encoders import RemoteEncoders
 from app.encoding.protocol import TextEncoder
-from app.encoding.remote import RemoteEncoder
 from app.errors import StorageUnavailable
 from app.metrics import Metrics
 from app.settings import Settings, parse_keys
@@ -70,14 +71,16 @@ async def encoder_services(settings: Settings, metrics: Metrics) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def api_services(settings: Settings, metrics: Metrics) -> AsyncIterator[ApiServices]:
-    """An api process: no torch, the encoder is elsewhere."""
+    """An api process: no torch, the encoders are elsewhere."""
     async with _cache(settings, metrics) as cache:
-        encoder = RemoteEncoder(
-            settings.encoder_url,
+        encoder = RemoteEncoders(
+            parse_places(settings.encoder_url),
             settings.encoder_key.get_secret_value(),
             settings.encoder_timeout_s,
             settings.data_dir / "encoder.json",
+            metrics,
         )
+        encoder.start()
         try:
             async with _api_parts(settings, metrics, cache, encoder) as services:
                 yield services

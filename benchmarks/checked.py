@@ -1,7 +1,7 @@
 """A steady load of many kinds, each answer compared with one of when all was well.
 
 Cached texts, texts that are not, the same once more, and batches of both, in turn over all api
-processes, without a retry: what one caller in front of them sees.
+processes, without a retry where none is asked for: what one caller in front of them sees.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Record:
         wrong: it is not what it was when all was well, or an error not of the contract's shape.
         cached: all texts that must be cached, if all is well, were.
         stored_at: when the text was first asked for, where this decides whether it is cached.
+        tries: how many api processes were asked.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class Record:
     wrong: bool
     cached: bool
     stored_at: float
+    tries: int = 1
 
     @property
     def ok(self) -> bool:
@@ -80,6 +82,8 @@ class Load:
         cached: texts that are in the cache.
         new: texts that are not; each is asked for once, or in a long time again.
         tasks: sets of tasks that requests ask, in turn.
+        retrying: where a process cannot be reached, or breaks the connection, the next is asked at
+            once, as a proxy before them does. Asking changes nothing, so twice is no harm.
     """
 
     def __init__(
@@ -89,11 +93,14 @@ class Load:
         cached: Sequence[str],
         new: Sequence[str],
         tasks: Sequence[list[str]],
+        *,
+        retrying: bool = False,
     ) -> None:
         self.records: list[Record] = []
         self.first_wrong = ""
         self.asked_new = 0
         self._urls = urls
+        self._tries = len(urls) if retrying else 1
         self._expected = expected
         self._cached = itertools.cycle(cached)
         self._new = new
@@ -196,24 +203,26 @@ class Load:
         api = number % len(self._urls)
         headers = {"x-request-timeout-ms": str(deadline_ms)} if deadline_ms else {}
         began = self._running[number] = time.monotonic()
+        body = {"inputs": list(texts), "tasks": tasks}
         response: httpx.Response | None = None
-        try:
-            response = await client.post(
-                f"{self._urls[api]}/v1/predict",
-                json={"inputs": list(texts), "tasks": tasks},
-                headers=headers,
-            )
-            outcome = str(response.status_code)
-        except httpx.ConnectError:
-            outcome = "refused"
-        except httpx.TransportError:
-            outcome = "broken"
+        outcome, tries = "", 0
+        while response is None and tries < self._tries:
+            url = self._urls[(api + tries) % len(self._urls)]
+            tries += 1
+            try:
+                response = await client.post(f"{url}/v1/predict", json=body, headers=headers)
+                outcome = str(response.status_code)
+            except httpx.ConnectError:
+                outcome = "refused"
+            except httpx.TransportError:
+                outcome = "broken"
         ended = time.monotonic()
         problem, cached = self._judge(response, texts, tasks)
         self.first_wrong = self.first_wrong or problem
         wrong = bool(problem)
         moment = began if stored_at is None else stored_at
-        self.records.append(Record(kind, api, began, ended, outcome, wrong, cached, moment))
+        record = Record(kind, api, began, ended, outcome, wrong, cached, moment, tries)
+        self.records.append(record)
         del self._running[number]
 
     def _judge(
@@ -268,6 +277,7 @@ class Outcome:
         answered_after_s: from the fault's end to the last request that failed; None: not within
             the time given.
         cached_after_s: to the last text that should have been cached and was not.
+        asked_again: requests that another api process was asked, too.
     """
 
     requests: int
@@ -277,6 +287,7 @@ class Outcome:
     slowest_cached_s: float
     answered_after_s: float | None
     cached_after_s: float | None
+    asked_again: int = 0
 
 
 def last_trouble(records: Sequence[Record], end: float) -> tuple[float, float]:
@@ -321,6 +332,7 @@ def sum_up(records: Sequence[Record], answered_s: float | None, cached_s: float 
         ),
         answered_after_s=answered_s,
         cached_after_s=cached_s,
+        asked_again=sum(one.tries > 1 for one in records),
     )
 
 

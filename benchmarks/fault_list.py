@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import httpx
 
 from benchmarks import causes
 from benchmarks.checked import Load, chunks
 from benchmarks.processes import ServiceProcess, ValkeyProcess, wait_for
-from benchmarks.topology import TASK, Topology
+from benchmarks.topology import TASK, Served, Topology
 
+Place = TypeVar("Place", bound=Served)
 Cause = Callable[[Topology, Load], AbstractContextManager[None]]
 
 STOP_LIMIT_S = 22.0  # the service gives what it took 20 s, then ends
@@ -26,8 +28,8 @@ ACTIVATION_KILLS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A row.
+class Fault(Generic[Place]):
+    """A row, for a service in a place of its kind.
 
     Attributes:
         name: what happens.
@@ -38,9 +40,9 @@ class Fault:
     """
 
     name: str
-    cause: Cause
+    cause: Callable[[Place, Load], AbstractContextManager[None]]
     hold_s: float = 4.0
-    lacking: Callable[[Topology], str | None] = lambda _: None
+    lacking: Callable[[Place], str | None] = lambda _: None
     with_clock: bool = False
 
 
@@ -49,7 +51,7 @@ def on_valkey(cause: Callable[[ValkeyProcess], AbstractContextManager[None]]) ->
 
 
 @contextmanager
-def nothing(_: Topology, __: Load) -> Iterator[None]:
+def nothing(_: Served, __: Load) -> Iterator[None]:
     yield
 
 
@@ -238,7 +240,7 @@ def needs_clock(_: Topology) -> str | None:
     return None if causes.Clock.library() else "no libfaketime"
 
 
-FAULTS = [
+FAULTS: list[Fault[Topology]] = [
     Fault("nothing", nothing),
     Fault("Redis killed (-9), started again", redis_killed),
     Fault("Redis restarted", redis_restarted, hold_s=0.5),

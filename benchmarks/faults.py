@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.causes import Clock
 from benchmarks.checked import Load, Outcome, watch_recovery
-from benchmarks.fault_list import FAULTS, Fault
+from benchmarks.fault_list import FAULTS, Fault, Place
 from benchmarks.machine import print_result
 from benchmarks.topology import Topology
 
@@ -73,7 +73,7 @@ def main() -> None:
     sys.exit(0 if passed else 1)
 
 
-def run_all(faults: Sequence[Fault], with_clock: bool) -> list[Row]:
+def run_all(faults: Sequence[Fault[Topology]], with_clock: bool) -> list[Row]:
     """Faults one after another on one topology."""
     if not faults:
         return []
@@ -92,7 +92,7 @@ def run_all(faults: Sequence[Fault], with_clock: bool) -> list[Row]:
             topology.stop()
 
 
-def run_one(fault: Fault, topology: Topology, load: Load) -> Row:
+def run_one(fault: Fault[Place], topology: Place, load: Load) -> Row:
     """Begin the fault, hold it, end it, and wait until all is well."""
     lacking = fault.lacking(topology)
     if lacking is not None:

@@ -127,7 +127,7 @@ def soak(topology: Topology, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def in_turn(topology: Topology) -> Iterator[Fault]:
+def in_turn(topology: Topology) -> Iterator[Fault[Topology]]:
     """Faults without end: all in an order, then all in another."""
     chance = random.Random(SEED)
     possible = [
@@ -139,7 +139,9 @@ def in_turn(topology: Topology) -> Iterator[Fault]:
         yield from chance.sample(possible, len(possible))
 
 
-def one_fault(fault: Fault, topology: Topology, load: Load, began: float) -> dict[str, Any]:
+def one_fault(
+    fault: Fault[Topology], topology: Topology, load: Load, began: float
+) -> dict[str, Any]:
     """Bring it about; what came of it. Whatever it does, the soak goes on."""
     topology.said, topology.broken = [], []
     started = ended = time.monotonic()

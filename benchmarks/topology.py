@@ -1,7 +1,7 @@
-"""The service as it is deployed: Valkey, an encoder process and two api processes.
+"""The service as it is deployed: a cache, encoder processes and two api processes.
 
-Between the service and Valkey is a proxy (`benchmarks.proxy`, in threads of this process), for the
-faults of the connection.
+`Topology` has one Valkey and a proxy before it (`benchmarks.proxy`, in threads of this process),
+for the faults of the connection; `benchmarks.cluster` has a cluster.
 """
 
 from __future__ import annotations
@@ -31,41 +31,33 @@ TASK_SETS = [
 ]
 CACHED, NEW, LONG = 60, 2000, 24
 NEVER_ASKED_AHEAD = 400  # codes of so many texts that come next are taken out of the cache
+ASKED_MEANWHILE = 50
 CHORE_EVERY_S = 1.0
 
 
-class Topology:
-    """Started processes, and the answers of when all was well.
+class Served:
+    """Encoder and api processes before a cache, and the answers of when all was well.
 
     Args:
         folder: for data and logs.
-        clock: that all of them go by, if not the machine's.
+        common: environment of all of them.
+        encoders: how many; each api process asks all of them.
+        retrying: callers ask another api process where one cannot be reached, as a proxy does.
     """
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
-        more = clock.environment if clock is not None else {}
-        self.clock = clock
-        valkey_folder = folder / "valkey"
-        valkey_folder.mkdir(parents=True)
+    def __init__(
+        self, folder: Path, common: dict[str, str], *, encoders: int = 1, retrying: bool = False
+    ) -> None:
         self.folder = folder
         self.data = folder / "api" / "data"
-        self.valkey = ValkeyProcess(valkey_folder, **more)
-        self.valkey.start()
-        self.proxy = Proxy(self.valkey.port)
-        # No front caches: each look-up needs the server, or the encoder in its place.
-        common = {
-            "REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0",
-            "POLYHEAD_CACHE_FRONT_MB": "0",
-            **more,
-        }
-        self.encoder = ServiceProcess("encoder", folder / "encoder", **common)
-        common["POLYHEAD_ENCODER_URL"] = self.encoder.url
+        # No front caches: each look-up needs the server, or an encoder in its place.
+        common = {"POLYHEAD_CACHE_FRONT_MB": "0", **common}
+        self.encoders = [
+            ServiceProcess("encoder", folder / f"encoder{number}", **common)
+            for number in range(encoders)
+        ]
+        common["POLYHEAD_ENCODER_URL"] = ",".join(one.url for one in self.encoders)
         self.apis = [ServiceProcess("api", folder / "api", **common) for _ in range(2)]
-        self.heeds_modes = True
-        for api in self.apis:
-            command = heeding_modes(api.command)
-            self.heeds_modes = command is not None
-            api.command = command or api.command
         self.fingerprint = ""
         self.expected: Expected = {}
         self.cached = varied_texts(CACHED, "cached")
@@ -73,24 +65,23 @@ class Topology:
         self.long = [text * 12 for text in varied_texts(LONG, "long")]
         self.said: list[str] = []
         self.broken: list[str] = []
-
-    @property
-    def processes(self) -> dict[str, ServiceProcess | ValkeyProcess]:
-        apis = {f"api {number}": api for number, api in enumerate(self.apis)}
-        return {"valkey": self.valkey, "encoder": self.encoder, **apis}
+        self._retrying = retrying
 
     def start(self) -> None:
-        self.encoder.start()
+        for encoder in self.encoders:
+            encoder.start()
         for api in self.apis:
             api.start()
         self.fingerprint = self.apis[0].http.get("/info").json()["encoder"]["fingerprint"]
 
     def stop(self) -> None:
-        for process in (*self.apis, self.encoder):
+        for process in (*self.apis, *self.encoders):
             process.kill()
             process.http.close()
-        self.proxy.close()
-        self.valkey.kill()
+
+    def forget(self, texts: list[str]) -> None:
+        """Take texts' codes out of the cache."""
+        raise NotImplementedError
 
     def learn(self) -> None:
         """Make the task, and note what all texts are answered with; then forget the new ones."""
@@ -139,24 +130,19 @@ class Topology:
         path = f"/v1/tasks/{TASK}/versions/{version}"
         self.apis[0].http.delete(path).raise_for_status()
 
-    def forget(self, texts: list[str]) -> None:
-        """Take texts' codes out of the cache, past the proxy."""
-        head = b"ph1:" + fingerprint_tag(self.fingerprint)
-        names = [head + bytes.fromhex(self.expected[text].key) for text in texts]
-        with contextlib.closing(redis.Redis(port=self.valkey.port, socket_timeout=1)) as client:
-            client.unlink(*names)
-
     @contextmanager
     def load(self) -> Iterator[Load]:
         """The load, while texts that were asked for are forgotten before their next turn."""
         urls = [api.url for api in self.apis]
         over = threading.Event()
-        with Load(urls, self.expected, self.cached, self.new, TASK_SETS) as load:
+        load = Load(urls, self.expected, self.cached, self.new, TASK_SETS, retrying=self._retrying)
+        with load:
 
             def chore() -> None:
                 while not over.wait(CHORE_EVERY_S):
                     with contextlib.suppress(redis.RedisError):
-                        self.forget(load.next_new(NEVER_ASKED_AHEAD))
+                        # Not those that may be asked for while this is done.
+                        self.forget(load.next_new(NEVER_ASKED_AHEAD)[ASKED_MEANWHILE:])
 
             forgetting = threading.Thread(target=chore)
             forgetting.start()
@@ -182,3 +168,45 @@ class Topology:
                 seen = truth.predictions.setdefault(task, [])
                 if prediction not in seen:
                     seen.append(prediction)
+
+
+class Topology(Served):
+    """With one Valkey, one encoder process, and a proxy between the service and Valkey.
+
+    Args:
+        folder: for data and logs.
+        clock: that all of them go by, if not the machine's.
+    """
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        more = clock.environment if clock is not None else {}
+        self.clock = clock
+        valkey_folder = folder / "valkey"
+        valkey_folder.mkdir(parents=True)
+        self.valkey = ValkeyProcess(valkey_folder, **more)
+        self.valkey.start()
+        self.proxy = Proxy(self.valkey.port)
+        super().__init__(folder, {"REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0", **more})
+        self.encoder = self.encoders[0]
+        self.heeds_modes = True
+        for api in self.apis:
+            command = heeding_modes(api.command)
+            self.heeds_modes = command is not None
+            api.command = command or api.command
+
+    @property
+    def processes(self) -> dict[str, ServiceProcess | ValkeyProcess]:
+        apis = {f"api {number}": api for number, api in enumerate(self.apis)}
+        return {"valkey": self.valkey, "encoder": self.encoder, **apis}
+
+    def stop(self) -> None:
+        super().stop()
+        self.proxy.close()
+        self.valkey.kill()
+
+    def forget(self, texts: list[str]) -> None:
+        """Take texts' codes out of the cache, past the proxy."""
+        head = b"ph1:" + fingerprint_tag(self.fingerprint)
+        names = [head + bytes.fromhex(self.expected[text].key) for text in texts]
+        with contextlib.closing(redis.Redis(port=self.valkey.port, socket_timeout=1)) as client:
+            client.unlink(*names)

@@ -20,7 +20,7 @@ from app.cache.code_cache import CodeCache
 from app.cache.keys import StoredCode
 from app.encoding.admission import Admission
 from app.encoding.in_flight import Call, Encoded, Entry, Piece
-from app.encoding.protocol import OWN_WORK, EncodeResult, EncodeTiming, Origin
+from app.encoding.protocol import OWN_WORK, EncodeResult, EncoderState, EncodeTiming, Origin
 from app.encoding.queue import Batch, TurnQueue
 from app.errors import EncoderUnavailable, Overloaded
 from app.metrics import Metrics
@@ -82,8 +82,11 @@ class Batcher:
     async def info(self) -> EncoderInfo:
         return self._info
 
-    async def is_up(self) -> bool:
+    def is_up(self) -> bool:
         return not self._closed
+
+    def states(self) -> list[EncoderState]:
+        return []
 
     async def encode(
         self,

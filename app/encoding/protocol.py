@@ -56,19 +56,38 @@ class EncodeResult:
     timing: EncodeTiming
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """How one of several encoder processes is.
+
+    Attributes:
+        label: `host:port`.
+        state: `up`, or what is wrong with it.
+        outstanding: tokens (estimated) that it was sent and has not answered.
+    """
+
+    label: str
+    state: str
+    outstanding: int
+
+
 class EncoderChanged(Exception):
     """The encoder answered with another fingerprint than was expected."""
 
 
 class TextEncoder(Protocol):
-    """Texts to codes: in this process (`Batcher`) or another (`RemoteEncoder`).
+    """Texts to codes: in this process (`Batcher`) or others (`RemoteEncoders`).
 
     Raises (both methods): EncoderUnavailable, and `encode` Overloaded, EncoderChanged or, where
     the deadline is another process's to keep, DeadlineExceeded.
     """
 
     async def info(self) -> EncoderInfo: ...
-    async def is_up(self) -> bool: ...
+    def is_up(self) -> bool: ...
+    def states(self) -> list[EncoderState]:
+        """Of encoder processes; none where the encoder is in this one."""
+        ...
+
     async def encode(
         self,
         texts: Sequence[str],

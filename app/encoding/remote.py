@@ -1,162 +1,166 @@
-"""The encoder in another process, over HTTP.
+"""One encoder process over HTTP: what is sent to it, and what its answers mean.
 
-What is known of the encoder (its fingerprint, above all) is kept in a file, so that an api process
-started while the encoder is down still finds cached codes.
+Which of several is asked, and what follows when one fails, is `app.encoding.encoders`' matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import logging
 import math
-import time
+import ssl
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import httpx
 import numpy as np
 import orjson
 
 from app.cache.keys import StoredCode
-from app.encoding.protocol import OWN_WORK, EncoderChanged, EncodeResult, EncodeTiming, Origin
+from app.encoding.addresses import Address
+from app.encoding.protocol import EncodeResult, EncodeTiming, Origin
 from app.errors import DeadlineExceeded, EncoderUnavailable, Overloaded
-from app.files import replace_file
 from app.logs import request_id
 from app.watch import HEADER as TIMEOUT_HEADER
 from models.encoder import EncoderInfo
 
-logger = logging.getLogger(__name__)
-
-INFO_MAX_AGE_S = 2.0
-# A request whose turn it is to ask waits no longer where an encoder is known: it may be frozen.
-INFO_WAIT_S = 0.1
+PROBE_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 2.0
 # Whose turn the texts take in the encoder's queue: to it, all requests come from the api.
 CLIENT_HEADER = "x-polyhead-client"
+# Answers about a request, which any other encoder would give as well.
+OF_THE_REQUEST = (400, 413, 422)
 
 
-class RemoteEncoder:
-    """Texts to codes by an encoder process (see `TextEncoder`).
+class EncoderFailed(Exception):
+    """An encoder did not answer, or not as it should.
+
+    Attributes:
+        fault: in which way.
+        was_sent: it may have worked on what it was asked; False where it never got it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        fault: Literal["unreachable", "timeout", "broken", "status"],
+        *,
+        was_sent: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.was_sent = was_sent
+
+
+class EncoderClient:
+    """Connections to one encoder process: each has its own, so that a frozen one holds no others'.
 
     Args:
-        url: the encoder's address.
+        address: where it is.
         key: bearer key for it, or empty.
         timeout_s: for one encode call.
-        memory: file that remembers the encoder between starts.
+        context: for TLS.
         transport: for tests.
     """
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         key: str,
         timeout_s: float,
-        memory: Path,
+        context: ssl.SSLContext,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers = {"host": address.named_host}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        # The connection goes to the number; the certificate is of the name.
+        self._extensions = {"sni_hostname": address.place.host}
+        # Read once: putting an address together takes as long as all that is ours in a call.
+        self._info_url = httpx.URL(f"{address.url}/internal/encoder")
+        self._encode_url = httpx.URL(f"{address.url}/internal/encode")
         self._client = httpx.AsyncClient(
-            base_url=url,
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
+            verify=context,
+            trust_env=False,  # a proxy of the environment knows no encoders
             transport=transport,
         )
-        self._memory = memory
-        self._info = _recall(memory)
-        self._asked_at = float("-inf")
-        self._asking: asyncio.Task[bool] | None = None
 
     async def info(self) -> EncoderInfo:
-        """The encoder as last seen; asked anew when that is a while ago.
+        """Who it is.
 
         Raises:
-            EncoderUnavailable: it was never seen and cannot be reached now.
+            EncoderFailed: no answer, or none of the kind.
         """
-        if time.monotonic() - self._asked_at > INFO_MAX_AGE_S:
-            self._asked_at = time.monotonic()  # others go on with what is known meanwhile
-            self._asking = asyncio.create_task(self.is_up())
-            await asyncio.wait([self._asking], timeout=INFO_WAIT_S if self._info else None)
-        if self._info is None:
-            self._asked_at = float("-inf")
-            raise _unavailable("the encoder has not been reached yet")
-        return self._info
-
-    async def is_up(self) -> bool:
         try:
-            await self._refresh()
-        except EncoderUnavailable:
-            return False
-        return True
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return read_info(await self._call("GET", self._info_url))
+        except TimeoutError as error:
+            raise EncoderFailed("the encoder does not answer", "timeout") from error
+        except (TypeError, ValueError) as error:
+            raise EncoderFailed("the encoder gave a broken answer", "broken") from error
 
     async def encode(
-        self,
-        texts: Sequence[str],
-        digests: Sequence[bytes],
-        *,
-        embeddings: bool = False,
-        origin: Origin = OWN_WORK,
-    ) -> EncodeResult:
-        """Encode distinct texts; the encoder process writes their codes to the shared cache.
+        self, texts: Sequence[str], expected: EncoderInfo, origin: Origin, *, embeddings: bool
+    ) -> tuple[str, EncodeResult | None]:
+        """Encode distinct texts.
+
+        Args:
+            texts: what to encode.
+            expected: the encoder that it should be.
+            origin: for whom.
+            embeddings: also give the float embeddings.
+
+        Returns:
+            The fingerprint that it answers with, and the codes if that is the expected one.
 
         Raises:
-            Overloaded: the encoder refuses more for now.
+            Overloaded: it refuses more for now.
             DeadlineExceeded: it was not done in time.
-            EncoderUnavailable: no answer, or a broken one.
-            EncoderChanged: it has another fingerprint than `info` said; ask `info` again.
+            EncoderUnavailable: it will not have these texts.
+            EncoderFailed: no answer, or a broken one.
         """
-        expected = await self.info()
-        body = orjson.dumps({"inputs": list(texts), "embeddings": embeddings})
+        body = orjson.dumps({"inputs": texts, "embeddings": embeddings})
         answer = await self._call(
-            "POST", "/internal/encode", content=body, headers=_headers_of(origin)
+            "POST", self._encode_url, content=body, headers=_headers_of(origin)
         )
         try:
-            changed = answer["encoder"] != expected.fingerprint
-            result = None if changed else _read_result(answer, len(texts), expected, embeddings)
+            fingerprint = answer["encoder"]
+            if not isinstance(fingerprint, str):
+                raise TypeError("a fingerprint is a string")
+            if fingerprint != expected.fingerprint:
+                return fingerprint, None
+            return fingerprint, _read_result(answer, len(texts), expected, embeddings)
         except (KeyError, TypeError, ValueError) as error:
-            raise _unavailable("the encoder gave a broken answer") from error
-        if result is None:
-            await self._refresh()
-            raise EncoderChanged(answer["encoder"])
-        return result
+            raise EncoderFailed("the encoder gave a broken answer", "broken") from error
 
     async def close(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
         await self._client.aclose()
 
-    async def _refresh(self) -> None:
-        answer = await self._call("GET", "/internal/encoder", timeout=CONNECT_TIMEOUT_S)
+    async def _call(self, method: str, url: httpx.URL, **arguments: Any) -> dict[str, Any]:
         try:
-            info = _read_info(answer)
-        except (TypeError, ValueError) as error:
-            raise _unavailable("the encoder gave a broken answer") from error
-        if info != self._info:
-            self._info = info
-            _remember(self._memory, info)
-
-    async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            response = await self._client.request(method, path, **arguments)
+            response = await self._client.request(
+                method, url, extensions=self._extensions, **arguments
+            )
         except httpx.HTTPError as error:
-            raise _unavailable(f"the encoder is unreachable: {type(error).__name__}") from error
+            raise _failure_of(error) from error
         if response.status_code == 429:
-            retry_after = float(response.headers.get("retry-after", "1"))
-            raise Overloaded("the encoder is overloaded", retry_after=retry_after)
+            raise Overloaded("the encoder is overloaded", retry_after=_retry_after(response))
         if response.status_code == 504:
             raise DeadlineExceeded("the encoder was not done in time")
+        if response.status_code in OF_THE_REQUEST:
+            raise EncoderUnavailable(f"the encoder answered {response.status_code}", retry_after=1)
         if response.status_code != 200:
-            raise _unavailable(f"the encoder answered {response.status_code}")
+            raise EncoderFailed(f"the encoder answered {response.status_code}", "status")
         try:
             answer = orjson.loads(response.content)
         except ValueError as error:
-            raise _unavailable("the encoder gave a broken answer") from error
+            raise EncoderFailed("the encoder gave a broken answer", "broken") from error
         if not isinstance(answer, dict):
-            raise _unavailable("the encoder gave a broken answer")
+            raise EncoderFailed("the encoder gave a broken answer", "broken")
         return answer
 
 
@@ -178,6 +182,30 @@ def write_result(info: EncoderInfo, result: EncodeResult) -> bytes:
     )
 
 
+def read_info(value: Any) -> EncoderInfo:
+    """An encoder's identity from JSON.
+
+    Raises:
+        TypeError, ValueError: a field is missing, unknown, or not what it has to be.
+    """
+    info = EncoderInfo(**value)
+    for name, kind in get_type_hints(EncoderInfo).items():
+        if type(getattr(info, name)) is not kind:
+            raise TypeError(f"{name} must be of type {kind.__name__}")
+    if not info.fingerprint or info.bits <= 0 or info.bits % 8 or info.max_tokens <= 0:
+        raise ValueError("no encoder is like that")
+    return info
+
+
+def _failure_of(error: httpx.HTTPError) -> EncoderFailed:
+    message = f"the encoder is unreachable: {type(error).__name__}"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return EncoderFailed(message, "unreachable", was_sent=False)
+    if isinstance(error, httpx.TimeoutException):
+        return EncoderFailed(message, "timeout")
+    return EncoderFailed(message, "unreachable")
+
+
 def _read_result(
     answer: dict[str, Any], count: int, info: EncoderInfo, embeddings: bool
 ) -> EncodeResult:
@@ -195,7 +223,17 @@ def _read_result(
         raw = np.frombuffer(base64.b64decode(answer["embeddings"], validate=True), dtype="<f4")
         floats = list(raw.reshape(count, info.bits).astype(np.float32))
     timing = EncodeTiming(**answer["timing"])
+    for seconds in (timing.tokenization, timing.queue, timing.inference):
+        if not isinstance(seconds, int | float):
+            raise TypeError("times are numbers")
     return EncodeResult(codes, floats, int(answer["encoded"]), timing)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return float(response.headers.get("retry-after", "1"))
+    except ValueError:
+        return 1.0
 
 
 def _headers_of(origin: Origin) -> dict[str, str]:
@@ -208,37 +246,3 @@ def _headers_of(origin: Origin) -> dict[str, str]:
         left = origin.deadline - asyncio.get_running_loop().time()
         headers[TIMEOUT_HEADER] = str(max(1, round(left * 1e3)))
     return headers
-
-
-def _unavailable(message: str) -> EncoderUnavailable:
-    return EncoderUnavailable(message, retry_after=1)
-
-
-def _read_info(value: Any) -> EncoderInfo:
-    """An encoder's identity from JSON.
-
-    Raises:
-        TypeError, ValueError: a field is missing, unknown, or not what it has to be.
-    """
-    info = EncoderInfo(**value)
-    for name, kind in get_type_hints(EncoderInfo).items():
-        if type(getattr(info, name)) is not kind:
-            raise TypeError(f"{name} must be of type {kind.__name__}")
-    if not info.fingerprint or info.bits <= 0 or info.bits % 8 or info.max_tokens <= 0:
-        raise ValueError("no encoder is like that")
-    return info
-
-
-def _recall(memory: Path) -> EncoderInfo | None:
-    try:
-        return _read_info(orjson.loads(memory.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _remember(memory: Path, info: EncoderInfo) -> None:
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(memory, json.dumps(asdict(info)).encode())
-    except OSError as error:
-        logger.warning("cannot remember the encoder: %s", error.strerror)

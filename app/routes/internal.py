@@ -13,6 +13,7 @@ from starlette.responses import Response
 from app.cache.keys import digest_texts
 from app.deps import EncoderParts, open_call, requires
 from app.encoding.remote import CLIENT_HEADER, write_result
+from app.errors import EncoderUnavailable
 from app.schemas import Request as Body
 from app.tasks.lookup import Limits, check_texts
 
@@ -26,8 +27,10 @@ class InternalEncodeRequest(Body):
 
 
 @router.get("/encoder", dependencies=[requires("predict")])
-async def encoder(services: EncoderParts) -> dict[str, Any]:
-    """The encoder's identity."""
+async def encoder(request: Request, services: EncoderParts) -> dict[str, Any]:
+    """The encoder's identity; 503 after SIGTERM, so that nothing new is sent here."""
+    if request.app.draining.is_on:
+        raise EncoderUnavailable("the encoder is shutting down", retry_after=2)
     return asdict(await services.encoder.info())
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -27,29 +29,38 @@ async def health() -> dict[str, str]:
 
 
 @open_router.get("/ready", responses={503: {}})
-async def ready(services: EncoderParts) -> JSONResponse:
+async def ready(request: Request, services: EncoderParts) -> JSONResponse:
     """Whether this process can answer: 503 while the encoder's identity is not known.
 
-    A cache, an encoder or a shared registry that is down is told, but does not make the process
-    unready: it still answers what it can.
+    A missing cache, encoders that are down or a shared registry that is down are told, but do not
+    make the process unready: it still answers what it can. `encoders` counts encoder processes by
+    state. After SIGTERM it is 503 for as long as the process still serves (`POLYHEAD_DRAIN_S`).
     """
+    if request.app.draining.is_on:
+        return JSONResponse({"ready": False, "draining": True}, status_code=503)
     try:
         info = await services.encoder.info()
     except EncoderUnavailable:
         return JSONResponse({"ready": False, "encoder": "unavailable"}, status_code=503)
-    parts = {
-        "encoder": "up" if await services.encoder.is_up() else "down",
+    parts: dict[str, Any] = {
+        "encoder": "up" if services.encoder.is_up() else "down",
         "cache": "up" if await services.cache.ping() else "down",
         "fingerprint": info.fingerprint,
     }
     if isinstance(services, ApiServices):
         parts["registry"] = "up" if services.registry.is_up else "down"
+    # Without their addresses: this needs no key.
+    if states := Counter(one.state for one in services.encoder.states()):
+        parts["encoders"] = dict(states)
     return JSONResponse({"ready": True, **parts})
 
 
 @router.get("/info")
 async def info(services: EncoderParts) -> dict[str, Any]:
-    """The encoder, its device and numeric profile, and this process's limits."""
+    """The encoder, its device and numeric profile, and this process's limits.
+
+    `encoders` are the encoder processes that an api process asks, and how each is.
+    """
     encoder = await services.encoder.info()
     settings = services.settings
     return {
@@ -63,6 +74,7 @@ async def info(services: EncoderParts) -> dict[str, Any]:
             "device": encoder.device,
             "profile": encoder.profile,
         },
+        "encoders": [asdict(one) for one in services.encoder.states()],
         "limits": {
             "max_inputs": settings.max_inputs,
             "max_body_bytes": settings.max_body_bytes,

@@ -103,6 +103,8 @@ def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     "path",
     [
         "app/encoding/queue.py",
+        "app/encoding/addresses.py",
+        "app/encoding/fleet.py",
         "app/cache/keys.py",
         "app/cache/commands.py",
         "app/cache/generations.py",

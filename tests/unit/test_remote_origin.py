@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from app.cache.keys import StoredCode, digest_texts
+from app.encoding.addresses import parse_places
+from app.encoding.encoders import RemoteEncoders
 from app.encoding.protocol import OWN_WORK, EncodeResult, EncodeTiming, Origin
-from app.encoding.remote import RemoteEncoder, write_result
+from app.encoding.remote import write_result
 from app.errors import DeadlineExceeded
+from app.metrics import Metrics
 from tests.unit.house import FINGERPRINT, INFO, code_of
 
 
@@ -24,7 +27,14 @@ class Encoder:
         self.status = status
         self.headers: dict[str, str] = {}
         transport = httpx.MockTransport(self.answer)
-        self.remote = RemoteEncoder("http://encoder", "", 30, folder / "e.json", transport)
+        self.remote = RemoteEncoders(
+            parse_places("http://127.0.0.1:9"),
+            "",
+            30,
+            folder / "e.json",
+            Metrics(),
+            transport=transport,
+        )
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":

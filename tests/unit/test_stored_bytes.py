@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.cache.keys import digest_texts
+from app.encoding.addresses import parse_places
+from app.encoding.encoders import RemoteEncoders
 from app.encoding.protocol import EncoderChanged
-from app.encoding.remote import RemoteEncoder
 from app.errors import ApiError, EncoderUnavailable, NotFound
+from app.metrics import Metrics
 from app.tasks.jobs import JobStore
 from app.tasks.registry import Registry
 from app.tasks.storage.folder import FolderStorage
@@ -92,6 +94,11 @@ def test_any_job_file_is_a_job_or_none(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "jobs" / f"{job.id}.json").unlink()
 
 
+def remote(memory: Path, transport: httpx.MockTransport) -> RemoteEncoders:
+    places = parse_places("http://127.0.0.1:9")
+    return RemoteEncoders(places, "", 5, memory, Metrics(), transport=transport)
+
+
 @reused
 @given(data=stored(sorted(asdict(INFO))))
 async def test_any_memory_of_the_encoder_is_one_or_none(tmp_path: Path, data: bytes) -> None:
@@ -101,7 +108,7 @@ async def test_any_memory_of_the_encoder_is_one_or_none(tmp_path: Path, data: by
     def gone(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("gone")
 
-    encoder = RemoteEncoder("http://e", "", 5, memory, httpx.MockTransport(gone))
+    encoder = remote(memory, httpx.MockTransport(gone))
     with suppress(EncoderUnavailable):
         info = await encoder.info()
         assert isinstance(info.fingerprint, str)
@@ -142,7 +149,7 @@ async def asked(folder: Path, data: bytes) -> None:
             return httpx.Response(200, json=asdict(INFO))
         return httpx.Response(200, content=data)
 
-    encoder = RemoteEncoder("http://e", "", 5, folder / "m.json", httpx.MockTransport(answer))
+    encoder = remote(folder / "m.json", httpx.MockTransport(answer))
     with suppress(EncoderUnavailable, EncoderChanged):
         result = await encoder.encode(["a"], digest_texts(FINGERPRINT, ["a"]))
         assert [len(one.code) for one in result.codes] == [INFO.code_bytes]
@@ -156,7 +163,7 @@ async def test_any_identity_of_an_encoder_process_is_one_or_a_503(
     tmp_path: Path, data: bytes
 ) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=data))
-    encoder = RemoteEncoder("http://e", "", 5, tmp_path / "none" / "m.json", transport)
+    encoder = remote(tmp_path / "none" / "m.json", transport)
     with suppress(EncoderUnavailable):
         info = await encoder.info()
         assert isinstance(info.fingerprint, str)
