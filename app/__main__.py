@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import uvicorn
 from pydantic import ValidationError
+from uvicorn.main import STARTUP_FAILURE
 
 from app.logs import set_up_logs
 from app.settings import Settings
@@ -32,6 +34,7 @@ def main() -> None:
     set_up_logs(settings.log_level, settings.log_format)
 
     from app.connection import bounded
+    from app.draining import DrainingServer
     from app.main import create_app
     from app.tracing import TracingMissing
 
@@ -40,7 +43,7 @@ def main() -> None:
     except TracingMissing as error:
         print(f"cannot start: {error}", file=sys.stderr)
         sys.exit(2)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -54,6 +57,11 @@ def main() -> None:
         http=bounded(settings.head_timeout_s, app.gate),
         ws="none",
     )
+    server = DrainingServer(config, app, settings.drain_s)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class Service(FastAPI):
     envelope: Envelope
     gate: Gate | None = None
     start_failure: str | None = None
+    draining: bool = False  # about to stop: /ready says so
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self

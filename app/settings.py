@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     # No request is worked on for longer, whatever its x-request-timeout-ms says.
     max_request_s: float = Field(120.0, gt=0, le=3600)
     body_timeout_s: float = Field(20.0, gt=0, le=600, description="more for large bodies")
+    # From SIGTERM on /ready answers 503 for so long before no connection is taken any more.
+    drain_s: float = Field(0.0, ge=0, le=60)
     head_timeout_s: float = Field(20.0, gt=0, le=600, description="for a request's headers")
     max_lag_ms: int = Field(
         100, ge=0, description="of the event loop, beyond which requests are refused unread; 0: any"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -27,12 +27,14 @@ async def health() -> dict[str, str]:
 
 
 @open_router.get("/ready", responses={503: {}})
-async def ready(services: EncoderParts) -> JSONResponse:
-    """Whether this process can answer: 503 while the encoder's identity is not known.
+async def ready(request: Request, services: EncoderParts) -> JSONResponse:
+    """Whether to send requests here: 503 while the encoder's identity is not known.
 
-    A missing cache or an encoder that is down is told, but does not make the process unready:
+    And from SIGTERM on, with `draining`, for `POLYHEAD_DRAIN_S`. A missing cache or an encoder that is down is told, but does not make the process unready:
     it still answers what it can.
     """
+    if request.app.draining:
+        return JSONResponse({"ready": False, "draining": True}, status_code=503)
     try:
         info = await services.encoder.info()
     except EncoderUnavailable:
