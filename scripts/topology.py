@@ -172,7 +172,8 @@ class Topology:
         self._wanted = dict(replicas or {})
         self._images = images
         self._dockerfile = (ROOT / "Dockerfile").read_text()
-        self._networks = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(254) + 1}"
+        self._network = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(254) + 1}"
+        self._server = f"{self._network}.253"
         self._given = 0
         self._containers: list[str] = []
         self._names: NameServer | None = None
@@ -187,9 +188,8 @@ class Topology:
     def start(self) -> None:
         """Start all, each service when those that it needs are ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        server = f"{self._networks}.253"
-        self._names = NameServer(server, self._addresses)
-        self._resolver.write_text(f"nameserver {server}\noptions ndots:0 timeout:1\n")
+        self._names = NameServer(self._server, self._addresses)
+        self._resolver.write_text(f"nameserver {self._server}\noptions ndots:0\n")
         for service in self._services.values():
             count = self._wanted.get(service.name, service.replicas)
             if reason := self._missing(service):
@@ -213,7 +213,7 @@ class Topology:
         """Start one more replica of a service, as `--scale` does. It may not be ready yet."""
         service = self._services[name]
         self._given += 1
-        address = f"{self._networks}.{self._given}"
+        address = f"{self._network}.{self._given}"
         place = self.folder / f"{name}-{len(self.replicas[name]) + 1}"
         place.mkdir(parents=True)
         inside = self._places(service, place)
@@ -237,7 +237,7 @@ class Topology:
             command[0] = _binary(command[0]) or command[0]
         beside = {"PATH": os.environ["PATH"]}
         if self._images is None or not service.target:
-            command = [WITH_NAMES[0], *WITH_NAMES[1:], str(self._resolver), *command]
+            command = [*WITH_NAMES, str(self._resolver), *command]
         replica = Replica(service, address, command, beside | environment, place / "log")
         self.replicas[name].append(replica)
         replica.start()
@@ -283,7 +283,8 @@ class Topology:
     ) -> list[str]:
         """Start its image: its own user, entrypoint and variables, and no capability."""
         image = f"polyhead-{service.target}:{self._images}"
-        container = _output("buildah", "from", "--pull-never", image)
+        names = ("--dns", self._server, "--dns-option", "ndots:0")
+        container = _output("buildah", "from", "--pull-never", *names, image)
         self._containers.append(container)
         template = "{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}"
         entrypoint = _output("buildah", "inspect", "--format", template, container).split()
@@ -292,7 +293,6 @@ class Topology:
             *("buildah", "run", "--isolation", "chroot", "--cap-drop", "all"),
             *(f"--env={name}={value}" for name, value in environment.items()),
             *(f"--volume={source}:{path}" for path, source in volumes.items()),
-            f"--volume={self._resolver}:/etc/resolv.conf:ro",
             *(container, "--", *entrypoint),
         ]
 
