@@ -32,7 +32,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_s = drain_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """uvicorn's signal handler, in the main thread."""
+        """Uvicorn's signal handler, in the main thread."""
         first = not self._app.draining
         self._app.draining = True
         if sig != signal.SIGTERM or not first or not self._drain_s:

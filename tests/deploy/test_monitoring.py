@@ -55,8 +55,8 @@ def figures(topology: Topology) -> dict[str, dict[str, set[str]]]:
         client.post("/v1/predict", json={"inputs": ""})  # an error
     key = {"authorization": f"Bearer {topology.keys['predict']}"}
     metrics_key = {
-        "authorization": "Bearer " + topology.replicas["encoder"][0].environment["POLYHEAD_API_KEYS"]
-        .rpartition("predict:")[2]
+        "authorization": "Bearer "
+        + topology.replicas["encoder"][0].environment["POLYHEAD_API_KEYS"].rpartition("predict:")[2]
     }
     proxy = f"http://{topology.replicas['proxy'][0].address}:8405"
     sources = {
@@ -73,7 +73,9 @@ def figures(topology: Topology) -> dict[str, dict[str, set[str]]]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(topology: Topology, figures: dict[str, dict[str, set[str]]]) -> Iterator[httpx.Client]:
+def prometheus(
+    topology: Topology, figures: dict[str, dict[str, set[str]]]
+) -> Iterator[httpx.Client]:
     """The topology's, after it has read every replica twice while there was traffic."""
     if not topology.replicas["prometheus"]:
         pytest.skip("Prometheus is not installed")
@@ -103,9 +105,7 @@ def test_a_query_names_metrics_that_exist(
                 assert matchers.keys() <= labels | {"job", "instance"}, expression
 
 
-def test_a_name_that_does_not_exist_would_be_found(
-    figures: dict[str, dict[str, set[str]]]
-) -> None:
+def test_a_name_that_does_not_exist_would_be_found(figures: dict[str, dict[str, set[str]]]) -> None:
     assert "polyhead_cache_hits_total" in figures["api"]
     assert "polyhead_cache_hit_total" not in figures["api"]
     assert "polyhead_task_drift" in figures["api"]  # a gauge without a sample counts as well

@@ -22,7 +22,12 @@ def lookup(name: str) -> Sequence[str] | None:
 
 def query(name: str, kind: int = 1) -> bytes:
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-    return struct.pack("!HHHHHH", 77, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+    return (
+        struct.pack("!HHHHHH", 77, 0x0100, 1, 0, 0, 0)
+        + labels
+        + b"\0"
+        + struct.pack("!HH", kind, 1)
+    )
 
 
 def test_a_name_is_all_of_its_addresses() -> None:

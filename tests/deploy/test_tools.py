@@ -138,7 +138,9 @@ def test_each_alert_fires_when_it_should_and_only_then() -> None:
     done = run(tool("promtool"), "test", "rules", "tests/deploy/rules.test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     alerts = set(re.findall(r"alert: (\w+)", (ROOT / "docker" / "rules.yml").read_text()))
-    tested = set(re.findall(r'alertname="(\w+)"', Path(ROOT, "tests/deploy/rules.test.yml").read_text()))
+    tested = set(
+        re.findall(r'alertname="(\w+)"', Path(ROOT, "tests/deploy/rules.test.yml").read_text())
+    )
     assert alerts == tested
 
 
