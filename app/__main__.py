@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import uvicorn
 from pydantic import ValidationError
-from uvicorn.main import STARTUP_FAILURE
 
 from app.logs import set_up_logs
 from app.settings import Settings
@@ -61,7 +60,7 @@ def main() -> None:
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
-        sys.exit(STARTUP_FAILURE)
+        sys.exit(3)  # as uvicorn's own command does
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading docker-compose.yml and the Dockerfile, as far as starting the same without an engine needs.
+"""Reading docker-compose.yml and the Dockerfile, as far as a start without an engine needs.
 
 Pure: text in, values out. A test holds it equal to what `docker compose config` makes of the file.
 """
@@ -112,7 +112,8 @@ def _filled(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def _service(name: str, found: Mapping[str, Any]) -> Service:
-    files, volumes = {}, {}
+    files: dict[str, str] = {}
+    volumes: dict[str, str] = {}
     for mount in found.get("volumes", ()):
         source, inside = mount.split(":")[:2]
         (files if source.startswith(".") else volumes)[inside] = source

@@ -1,7 +1,7 @@
 """A name server for one machine: a service's name is the addresses of its running replicas.
 
-What a container engine has inside, so that the proxy, Prometheus and the api find replicas here by the
-same configuration. It asks nobody: other names do not exist.
+What a container engine has inside, so that the proxy, Prometheus and the api find replicas here by
+the same configuration. It asks nobody: other names do not exist.
 """
 
 from __future__ import annotations

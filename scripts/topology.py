@@ -4,10 +4,10 @@
     python -m scripts.topology --images local            # api and encoder from the built images
 
 Every replica has an address of its own in 127.0.0.0/8 and listens on the port of its image; a name
-server there knows the replicas, as an engine's does. Nothing else is different: variables, commands
-and files are those of the compose file, with what is mounted inside replaced by where it lies here.
-Needs root (a private /etc/resolv.conf, port 53), HAProxy, a Redis or Valkey, and Prometheus if it is
-to run; for `--images` buildah. There is no Grafana: no distribution has it as a package.
+server there knows the replicas, as an engine's does. Nothing else is different: variables,
+commands and files are those of the compose file, with what is mounted inside replaced by where it
+lies here. Needs root (a private /etc/resolv.conf, port 53), HAProxy, a Redis or Valkey, and
+Prometheus if it is to run; for `--images` buildah. There is no Grafana: Debian has no package.
 """
 
 from __future__ import annotations
@@ -148,9 +148,9 @@ class Topology:
 
     Args:
         folder: for logs, data, and configuration files with the paths of this machine.
-        replicas: how many of a service, where not as many as the compose file says; 0 leaves it out.
+        replicas: how many of a service, where not as many as the compose file says.
         images: the tag of the images that api and encoder are started from; None: this checkout.
-        variables: what compose would find in its environment; keys are made up where they are missing.
+        variables: what compose would find in its environment; missing keys are made up.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class Topology:
 
 
 def moved(text: str, inside: Mapping[str, str]) -> str:
-    """The text, with the paths inside (and what is below them) replaced by those of this machine."""
+    """The text, with paths inside, and what is below them, replaced by those of this machine."""
     if not inside:
         return text
     paths = "|".join(re.escape(path) for path in sorted(inside, key=len, reverse=True))

@@ -30,8 +30,8 @@ async def health() -> dict[str, str]:
 async def ready(request: Request, services: EncoderParts) -> JSONResponse:
     """Whether to send requests here: 503 while the encoder's identity is not known.
 
-    And from SIGTERM on, with `draining`, for `POLYHEAD_DRAIN_S`. A missing cache or an encoder that is down is told, but does not make the process unready:
-    it still answers what it can.
+    And from SIGTERM on, with `draining`, for `POLYHEAD_DRAIN_S`. A missing cache or an encoder
+    that is down is told, but does not make the process unready: it still answers what it can.
     """
     if request.app.draining:
         return JSONResponse({"ready": False, "draining": True}, status_code=503)

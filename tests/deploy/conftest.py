@@ -66,7 +66,7 @@ class Callers:
     """Clients that ask the proxy without a pause, and without a retry, until the end of `asking`.
 
     Attributes:
-        outcomes: how often each status (with the code of an error), or the name of an exception, came.
+        outcomes: how often each status (with an error's code), or exception's name, came.
         texts: a number for texts that were never asked before.
     """
 

@@ -1,4 +1,4 @@
-"""The name server of the topology. Its real clients (glibc, HAProxy, Go) are in test_topology.py."""
+"""The name server of the topology. Its real clients are in test_topology.py: glibc, HAProxy, Go."""
 
 from __future__ import annotations
 
