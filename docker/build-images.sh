@@ -10,6 +10,8 @@
 #   EXTRA_BUILD_ARGS  more words for `buildah bud`, such as --volume /wheels:/wheels:ro
 #   BUILDAH           the buildah command (default: buildah)
 #   SOURCE_DATE_EPOCH the images' time (default: now)
+#   SYFT              the syft command (default: syft); with it, each image's bill of materials is
+#                     written to SBOM_DIR (default: build/sbom) as CycloneDX
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,4 +42,21 @@ for target in "${targets[@]}"; do
   "${buildah[@]}" bud "${arguments[@]}" "${extra[@]}" --target "$target" --tag "$image" .
   echo "$image built in $SECONDS s"
 done
+
+# What is in them: Debian's packages, Python's, and their versions.
+read -ra syft <<<"${SYFT:-syft}"
+if command -v "${syft[0]}" >/dev/null; then
+  bills=${SBOM_DIR:-build/sbom} work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  mkdir -p "$bills"
+  for target in "${targets[@]}"; do
+    "${buildah[@]}" push --quiet "polyhead-$target:${TAG:-local}" "oci-archive:$work/$target.tar"
+    "${syft[@]}" scan --quiet "oci-archive:$work/$target.tar" \
+      --output "cyclonedx-json=$bills/polyhead-$target.cdx.json"
+    rm "$work/$target.tar"
+    echo "$bills/polyhead-$target.cdx.json: $(grep -c '"purl"' "$bills/polyhead-$target.cdx.json") packages"
+  done
+else
+  echo "no ${syft[0]} here: no bill of materials is written" >&2
+fi
 "${buildah[@]}" images --filter "reference=*polyhead-*"

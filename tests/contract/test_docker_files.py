@@ -61,17 +61,62 @@ def test_a_service_is_hardened_and_bounded(name: str) -> None:
 def test_a_start_is_gated_by_health(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
-    needs = {"redis": set(), "encoder": {"redis"}, "api": {"redis", "encoder"}}[name]
+    needs = {
+        "redis": set(),
+        "encoder": {"redis"},
+        "api": {"redis", "encoder"},
+        "proxy": {"api"},
+        "prometheus": set(),
+        "grafana": {"prometheus"},
+    }[name]
     gates = service.get("depends_on", {})
     assert set(gates) == needs
     assert all(gate == {"condition": "service_healthy"} for gate in gates.values())
 
 
-def test_only_the_api_is_published_and_that_on_loopback() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
-    assert SERVICES["api"]["ports"] == ["${POLYHEAD_BIND:-127.0.0.1}:${POLYHEAD_PORT:-8080}:8080"]
-    assert [name for name, s in SERVICES.items() if s["networks"] != ["inside"]] == ["api"]
+def test_the_proxy_and_grafana_are_published_and_that_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {
+        "proxy": ["${POLYHEAD_BIND:-127.0.0.1}:${POLYHEAD_PORT:-8080}:8080"],
+        "grafana": ["${GRAFANA_BIND:-127.0.0.1}:${GRAFANA_PORT:-3000}:3000"],
+    }
+    assert {name for name, s in SERVICES.items() if s["networks"] != ["inside"]} == set(published)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
+
+
+def test_what_can_be_scaled_has_neither_a_name_nor_a_port_of_the_host() -> None:
+    for name in OURS:
+        assert not SERVICES[name].keys() & {"container_name", "ports", "hostname"}
+    assert SERVICES["api"]["deploy"]["replicas"] == 2
+
+
+def test_an_api_drains_for_longer_than_the_proxy_looks_away_and_ends_in_time() -> None:
+    checks = re.search(r"inter (\d+)s .*fall (\d+)", (ROOT / "docker/haproxy.cfg").read_text())
+    assert checks is not None
+    drain = float(SERVICES["api"]["environment"]["POLYHEAD_DRAIN_S"])
+    assert drain >= 2 * int(checks[1])
+    answering = 20  # uvicorn's timeout_graceful_shutdown, app/__main__.py
+    assert drain + answering < float(SERVICES["api"]["stop_grace_period"].removesuffix("s"))
+
+
+def test_images_of_others_are_pinned_by_tag_and_digest() -> None:
+    for name, service in SERVICES.items():
+        if name not in OURS:
+            assert re.fullmatch(
+                r"\$\{\w+:-docker\.io/[\w/]+:v?\d+\.\d+\.\d+[\w-]*@sha256:[0-9a-f]{64}\}",
+                service["image"],
+            ), name
+
+
+def test_prometheus_scrapes_every_replica_by_the_port_that_it_listens_on() -> None:
+    jobs = yaml.safe_load((ROOT / "docker/prometheus.yml").read_text())["scrape_configs"]
+    found = {j["job_name"]: (d["names"], d["port"]) for j in jobs for d in j["dns_sd_configs"]}
+    ports = {name: int(re.search(r"POLYHEAD_PORT=(\d+)", stages()[name])[1]) for name in OURS}  # type: ignore[index]
+    assert found == {
+        "api": (["api"], ports["api"]),
+        "encoder": (["encoder"], ports["encoder"]),
+        "proxy": (["proxy"], 8405),
+    }
 
 
 def test_what_is_kept_is_in_named_volumes() -> None:
@@ -79,8 +124,12 @@ def test_what_is_kept_is_in_named_volumes() -> None:
         name: [v for v in s.get("volumes", []) if not v.startswith(".")]
         for name, s in SERVICES.items()
     }
-    assert kept == {"redis": ["cache:/data"], "encoder": [], "api": ["data:/data"]}
-    assert set(COMPOSE["volumes"]) == {"cache", "data"}
+    assert {name: volumes for name, volumes in kept.items() if volumes} == {
+        "redis": ["cache:/data"],
+        "api": ["data:/data"],
+        "prometheus": ["figures:/prometheus"],
+    }
+    assert set(COMPOSE["volumes"]) == {"cache", "data", "figures"}
 
 
 def test_the_redis_has_a_limit_below_its_container_and_evicts_any_key() -> None:
@@ -96,6 +145,7 @@ def test_a_missing_key_is_an_error_with_a_message() -> None:
         ("api", "POLYHEAD_API_KEYS"),
         ("api", "POLYHEAD_ENCODER_KEY"),
         ("encoder", "POLYHEAD_API_KEYS"),
+        ("prometheus", "METRICS_KEY"),
     ]:
         assert re.search(
             r"\$\{POLYHEAD_\w+:\?\w[^}]{10,}\}", SERVICES[service]["environment"][variable]
@@ -169,7 +219,7 @@ def test_no_secret_and_no_index_is_written_down() -> None:
     files = [
         "Dockerfile",
         "docker-compose.yml",
-        *(f"docker/{f.name}" for f in (ROOT / "docker").iterdir()),
+        *(str(f.relative_to(ROOT)) for f in (ROOT / "docker").rglob("*") if f.is_file()),
     ]
     for file in files:
         text = (ROOT / file).read_text()
