@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -29,9 +27,6 @@ ALL_QUERIES = {
     **dashboard_queries(),
     **{rule.get("alert", rule.get("record", "")): [rule["expr"]] for rule in rules()},
 }
-# Of an api that spreads over several encoders: until it is there, its figures are not.
-MANY_ENCODERS = importlib.util.find_spec("app.encoding.fleet") is not None
-OF_MANY_ENCODERS = re.compile(r"polyhead_encoder_(up|outstanding_tokens|(ejections|retries)_total)")
 # What has nothing to show while all is well, or where no task has a shadow.
 MAY_BE_EMPTY = ("Cache failures", "Errors by reason", "Shadows that disagree", "Ejections")
 
@@ -102,8 +97,6 @@ def test_a_query_names_metrics_that_exist(
         for metric, matchers in named:
             if metric in recorded():
                 continue
-            if OF_MANY_ENCODERS.fullmatch(metric) and not MANY_ENCODERS:
-                pytest.skip("the api asks one encoder in this version")
             job = matchers.get("job")
             here = set(figures[job]) if job else everywhere
             assert metric in here, f"{metric} is not exposed by {job or 'anything'}"
@@ -146,11 +139,7 @@ def test_prometheus_answers_every_query(prometheus: httpx.Client) -> None:
     ]
     print("empty:", *empty, sep="\n  ")
     # Drift is of 30 different texts and more, and needs a task trained here.
-    assert not [
-        (name, expression)
-        for name, expression in unexpected
-        if "Drift" not in name and (MANY_ENCODERS or not OF_MANY_ENCODERS.search(expression))
-    ]
+    assert not [(name, expression) for name, expression in unexpected if "Drift" not in name]
 
 
 def test_prometheus_has_the_rules_and_none_fails(prometheus: httpx.Client) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import threading
 import time
 
 import httpx
-import pytest
 
 from benchmarks.processes import wait_for
 from scripts.topology import Replica, Topology
 from tests.deploy.conftest import Callers, until_all_are_asked
-
-MANY_ENCODERS = importlib.util.find_spec("app.encoding.fleet") is not None
 
 
 def asked(topology: Topology, api: Replica) -> int:
@@ -120,7 +116,6 @@ def test_a_scaled_api_is_asked_and_one_that_is_gone_is_not(
         topology.replicas["api"].remove(third)
 
 
-@pytest.mark.skipif(not MANY_ENCODERS, reason="the api asks one encoder in this version")
 def test_an_encoder_killed_under_load_fails_no_request(
     topology: Topology, callers: Callers
 ) -> None:
