@@ -181,7 +181,7 @@ RUN chmod -R u=rwX,go=rX /opt/polyhead; \
 
 # The api encodes nothing: the encoder's artifact stays out.
 FROM source AS api-source
-RUN rm -r /opt/polyhead/models/artifacts/minilm-l6-last4
+RUN rm -r /opt/polyhead/models/artifacts/minilm-l6-multitask
 
 
 FROM scratch AS runtime

@@ -14,7 +14,7 @@ from app.cache.layouts import Layout
 from app.encoding.addresses import parse_places
 from app.tasks.storage.url import parse_registry_url
 
-DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-last4")
+DEFAULT_ENCODER = str(Path(__file__).parent.parent / "models" / "artifacts" / "minilm-l6-multitask")
 DEFAULT_HEADS = Path(__file__).parent.parent / "models" / "artifacts" / "heads"
 
 

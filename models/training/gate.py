@@ -1,6 +1,6 @@
 """The accuracy gate: what each numeric profile of an encoder costs, measured over many tasks.
 
-    python -m models.training.gate --data DATA --encoder models/artifacts/minilm-l6-last4
+    python -m models.training.gate --data DATA --encoder models/artifacts/minilm-l6-multitask
 
 For every profile that runs here: texts a second, the share of bits that agree with fp32, the
 mean test accuracy of heads trained on the profile's own codes (what a user gets), and of the heads

@@ -1,6 +1,6 @@
 """Train the heads that the service ships with, one per task of `READY`.
 
-    python -m models.training.ready_heads --data DATA --encoder models/artifacts/minilm-l6-last4 \
+    python -m models.training.ready_heads --data DATA --encoder models/artifacts/minilm-l6-multitask \
         --out models/artifacts/heads
 
 Each head is trained on the codes of the profile that is served by default, and measured on the

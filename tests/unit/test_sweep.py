@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.training.encoder import sweep
-from models.training.encoder.suite import GROUPS
+from models.training.encoder.loop import Plan
+from models.training.encoder.suite import GROUPS, tasks_of
 from models.training.encoder.sweep import Job, read_jobs, read_material, run_all
 from tests.unit.tiny import words, write_bert
 
@@ -70,9 +72,15 @@ def test_jobs_of_files_each_get_a_result(data: Path, tmp_path: Path) -> None:
     assert not (out / "wrong.json").exists()
 
 
+def test_the_published_jobs_are_of_known_fields() -> None:
+    for job in read_jobs(Path(__file__).parents[2] / "runs" / "train_encoder_jobs.json"):
+        replace(Plan(), **job.plan)
+        assert set(job.tasks) <= set(tasks_of(tuple(GROUPS)))
+        assert job.fold in (0, 1, 2, None)
+
+
 def test_a_job_says_only_what_differs(tmp_path: Path) -> None:
     file = tmp_path / "jobs.json"
     file.write_text('[{"name": "a", "shots": [8, 32]}]')
     (job,) = read_jobs(file)
     assert job == Job("a", shots=(8, 32))
-    assert GROUPS  # the real groups are untouched here
