@@ -123,7 +123,8 @@ def hit_ratio(popularity: Popularity, room: float | None, life: float | None = N
 
 def _present(popularity: Popularity, age: float, life: float | None) -> Floats:
     """The chance that a text of each group is in the cache."""
-    recent: Floats = -np.expm1(-popularity.shares * age)
+    # Shares are 0 where all texts are unique; 0 * inf would be nan.
+    recent: Floats = -np.expm1(-popularity.shares * min(age, 1e300))
     if life is None:
         return recent
     rate = popularity.shares * life

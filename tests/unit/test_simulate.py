@@ -35,15 +35,15 @@ def test_one_worker_waits_as_pollaczek_and_khinchine_say(load: float) -> None:
     service = 0.01
     times = replace(PASS, pass_fixed=service, pass_token=0.0)
     system = System(times, ONE_AT_A_TIME, max_queue_s=1e9, max_queued_texts=10**9)
-    done = Simulation(system, trace_of(load / service, 1500.0)).run()
+    done = Simulation(system, trace_of(load / service, 250.0)).run()
     wait = float(done.latencies.mean()) - service
-    assert wait == pytest.approx(load * service / (2 * (1 - load)), rel=0.1)
+    assert wait == pytest.approx(load * service / (2 * (1 - load)), rel=0.15)
     assert done.passes == len(done.latencies)
 
 
 def test_an_api_loop_is_such_a_queue_too() -> None:
     times = Times(request=0.001, answer=0.0, pass_fixed=0.0, pass_token=0.0)
-    trace = trace_of(700.0, 60.0, texts=1)
+    trace = trace_of(700.0, 30.0, texts=1)
     done = Simulation(System(times, RULE, max_lag_s=1e9), trace, known=[0]).run()
     assert done.share(Outcome.HIT) == 1.0
     mean = float(done.latencies.mean())
@@ -64,7 +64,7 @@ def test_nothing_is_lost_and_littles_law_holds(
 ) -> None:
     times = replace(PASS, request=0.0002, answer=0.0001, aside=0.0005, jitter=(0.5, 1.5))
     system = System(times, RULE, apis=apis, encoders=encoders, cache_room=room, max_queue_s=0.1)
-    trace = trace_of(rate, 3.0, texts=texts, seed=seed)
+    trace = trace_of(rate, 0.7, texts=texts, seed=seed)
     done = Simulation(system, trace, seed=seed).run()
     assert set(done.outcomes.tolist()) <= set(Outcome)  # each exactly once: -1 is none
     assert (done.latencies >= 0).all()
@@ -75,13 +75,13 @@ def test_nothing_is_lost_and_littles_law_holds(
     if texts is None:
         assert done.share(Outcome.HIT, Outcome.JOINED) == 0.0
     elif room is None and not done.share(Outcome.REFUSED, Outcome.UNREAD):
-        assert encoded <= texts
+        assert encoded <= texts * encoders  # in two at once, where both were as empty
 
 
 def test_more_load_waits_longer_until_it_is_refused() -> None:
     """Capacity is about 2 workers * 10 texts / (2 ms + 240 * 0.1 ms) = 770 texts/s."""
     system = System(PASS, RULE)
-    runs = [Simulation(system, trace_of(rate, 20.0)).run() for rate in (80, 400, 700, 1500)]
+    runs = [Simulation(system, trace_of(rate, 8.0)).run() for rate in (80, 400, 700, 1500)]
     medians = [run.percentile(50) for run in runs]
     assert medians == sorted(medians)
     refused = [run.share(Outcome.REFUSED) for run in runs]
@@ -107,13 +107,14 @@ def test_a_text_under_way_is_joined() -> None:
 
 
 def test_a_flood_brings_encoders_and_goes() -> None:
-    system = System(PASS, RULE, encoders=2)
+    slow = replace(PASS, pass_fixed=0.02, pass_token=0.001)  # 77 texts/s an encoder
+    system = System(slow, RULE, encoders=2)
     scaler = Autoscaler(2, 20, utilisation=0.6, start_s=20.0, down_after_s=60.0)
 
     def rate(moment: float) -> float:
-        return 2400.0 if 60 <= moment < 150 else 600.0
+        return 240.0 if 60 <= moment < 150 else 60.0
 
-    times = poisson(rate, 330.0, 2400.0, np.random.default_rng(0))
+    times = poisson(rate, 330.0, 240.0, np.random.default_rng(0))
     trace = Trace(times, np.arange(len(times)), np.full(len(times), 24))
     done = Simulation(system, trace, autoscaler=scaler).run()
     ready = {moment: count for moment, count, _ in done.scale}
