@@ -1,8 +1,8 @@
 """How many encoders an autoscaler wants: the rule of Kubernetes' HorizontalPodAutoscaler. Pure.
 
-Each metric wants `ceil(ready * value / target)`, unless that is within a tenth of what there is; the
-most that any metric wants counts. What is less is taken only when for a while nothing wanted more
-(documentation of the HPA, "Algorithm details" and "Configurable scaling behavior", defaults there).
+Each metric wants `ceil(ready * value / target)`, unless that is within a tenth of what there is;
+the most that any metric wants counts. What is less is taken only when for a while nothing wanted
+more (documentation of the HPA, "Algorithm details" and "Configurable scaling behavior", defaults).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """How many machines, and how much money, for how much traffic: a model, checked by a measurement.
 
     python -m benchmarks.capacity [--texts-a-day 1e8] [--tasks 100] [--unique 0.2] ...
-    python -m benchmarks.capacity --tables        # those of docs/capacity.md
 
 Pure arithmetic over `benchmarks.capacity_figures` and `benchmarks.popularity`. Processor time adds
 up: an encoded text costs its pass, every text its request, look-up, and each task's head. What a
@@ -13,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
@@ -22,8 +20,6 @@ from benchmarks.popularity import characteristic_time, held, hit_ratio, zipf
 
 DAY_S = 86_400.0
 GIB = 2**30
-SIZES = (1e6, 1e8, 1e10)
-TASKS = (10, 100, 1000)
 LIVES = (1 / 24, 0.25, 0.5, 1.0, 3.0, 7.0, 30.0)  # days that a code may live
 Encoders = Literal["cores", "cards"]
 
@@ -183,9 +179,7 @@ def plan(
     )
 
 
-def _encoders(
-    passes_s: float, policy: Policy, rates: Rates, encoders: Encoders
-) -> tuple[int, int]:
+def _encoders(passes_s: float, policy: Policy, rates: Rates, encoders: Encoders) -> tuple[int, int]:
     """Cores and cards for passes at the peak."""
     if encoders == "cores":
         needed = passes_s / rates.encoder_texts_a_core / policy.utilisation
@@ -207,7 +201,8 @@ def cheapest(
         (one, plan(traffic, one, rates, prices, encoders))
         for one in (replace(policy, life_days=days) for days in LIVES)
     ]
-    return min(plans, key=lambda pair: pair[1].total)
+    # Of equals, the longest: what is there anyway may as well be used.
+    return min(plans, key=lambda pair: (pair[1].total, -pair[0].life_days))
 
 
 def worth_keeping_s(
@@ -233,8 +228,8 @@ def separate_dollars(
 ) -> float:
     """A month of a model a task, each of the shared encoder's size, each answer cached too.
 
-    Every model has its own cache of answers with the same hits, of 100 bytes an entry, and is bought
-    as a fraction of a core or card: with few texts that flatters it.
+    Every model has its own cache of answers with the same hits, of 100 bytes an entry (ASSUMED),
+    and is bought as a fraction of a core or card: with few texts that flatters it.
     """
     policy, rates, prices = policy or Policy(), rates or Rates(), prices or Prices()
     hits, entries = hits_of(traffic, policy, rates)
@@ -245,9 +240,7 @@ def separate_dollars(
     else:
         hourly = passes_s / rates.encoder_texts_a_card * prices.card_hour
     gib = entries * traffic.tasks * 100.0 * (1 + policy.replicas) / GIB
-    return prices.hours_a_month * (
-        hourly / policy.utilisation + gib * prices.memory_gib_hour
-    )
+    return prices.hours_a_month * (hourly / policy.utilisation + gib * prices.memory_gib_hour)
 
 
 def card_pays_from(rates: Rates | None = None, prices: Prices | None = None) -> float:
@@ -256,90 +249,8 @@ def card_pays_from(rates: Rates | None = None, prices: Prices | None = None) -> 
     return prices.card_hour / prices.core_hour * rates.encoder_texts_a_core
 
 
-SHAPES: dict[str, dict[str, float]] = {
-    "all new": {"unique": 1.0},
-    "mixed": {},
-    "repeating": {"unique": 0.05, "exponent": 1.1},
-}
-
-
-def tables() -> Iterator[str]:
-    """The tables of docs/capacity.md, in markdown, a line at a time."""
-    yield (
-        "| texts a day | tasks | codes live | found | encoder cores | api cores | Redis GiB |"
-        " Redis codes/s | out Gbit/s | machines | $ a month | most of it |"
-    )
-    yield "|" + " ---: |" * 11 + " --- |"
-    for texts in SIZES:
-        for tasks in TASKS:
-            yield _row(Traffic(texts, tasks))
-    yield ""
-    yield (
-        "| texts a day | tasks | on cores | on cards | separate models on cores |"
-        " separate models on cards |"
-    )
-    yield "|" + " ---: |" * 6
-    for texts in SIZES:
-        for tasks in TASKS:
-            yield _comparison(Traffic(texts, tasks))
-    yield ""
-    yield "| shape | texts a day | codes live | found | encoder cores | Redis GiB | $ a month |"
-    yield "| --- |" + " ---: |" * 6
-    for name, shape in SHAPES.items():
-        for texts in SIZES:
-            policy, one = cheapest(Traffic(texts, 100, **shape))  # type: ignore[arg-type]
-            yield (
-                f"| {name} | {_big(texts)} | {_days(policy.life_days)} | {one.hit_ratio:.0%} |"
-                f" {one.encoder_cores:,} | {_gib(one.redis_gib)} | {_money(one.total)} |"
-            )
-
-
-def _row(traffic: Traffic) -> str:
-    policy, one = cheapest(traffic)
-    share = one.dollars[one.dominant] / one.total
-    return (
-        f"| {_big(traffic.texts_a_day)} | {traffic.tasks:,} | {_days(policy.life_days)} |"
-        f" {one.hit_ratio:.0%} | {one.encoder_cores:,} | {one.api_cores:,} |"
-        f" {_gib(one.redis_gib)} | {one.redis_ops_s:,.0f} | {one.out_gbit_s:.2g} |"
-        f" {one.machines:,} | {_money(one.total)} | {one.dominant} {share:.0%} |"
-    )
-
-
-def _comparison(traffic: Traffic) -> str:
-    policy, on_cores = cheapest(traffic)
-    _, on_cards = cheapest(traffic, encoders="cards")
-    return (
-        f"| {_big(traffic.texts_a_day)} | {traffic.tasks:,} | {_money(on_cores.total)} |"
-        f" {_money(on_cards.total)} ({on_cards.cards} cards) |"
-        f" {_money(separate_dollars(traffic, policy))} |"
-        f" {_money(separate_dollars(traffic, policy, encoders='cards'))} |"
-    )
-
-
-def _days(days: float) -> str:
-    return f"{days * 24:g} h" if days < 1 else f"{days:g} d"
-
-
-def _big(number: float) -> str:
-    for size, name in ((1e9, "billion"), (1e6, "million")):
-        if number >= size:
-            return f"{number / size:g} {name}"
-    return f"{number:g}"
-
-
-def _gib(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
-
-
-def _money(dollars: float) -> str:
-    """Two figures: more would be pretended."""
-    digits = 1 - math.floor(math.log10(dollars)) if dollars else 0
-    return f"{round(dollars, digits):,.0f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", action="store_true")
     parser.add_argument("--texts-a-day", type=float, default=1e8)
     parser.add_argument("--encoders", choices=("cores", "cards"), default="cores")
     for group in (Traffic, Policy, Rates, Prices):
@@ -350,9 +261,6 @@ def main() -> None:
                 parser.add_argument(name, type=kind, default=argparse.SUPPRESS)
     parser.set_defaults(tasks=20)
     arguments = vars(parser.parse_args())
-    if arguments["tables"]:
-        print("\n".join(tables()))
-        return
     given = [
         {one.name: arguments[one.name] for one in fields(group) if one.name in arguments}
         for group in (Traffic, Policy, Rates, Prices)
@@ -364,7 +272,12 @@ def main() -> None:
     else:
         policy, made = cheapest(traffic, policy, rates, prices, arguments["encoders"])
     separate = separate_dollars(traffic, policy, rates, prices, arguments["encoders"])
-    result = {"life_days": policy.life_days, **asdict(made), "dollars_a_month": made.total, "prices_of": PRICES_OF}
+    result = {
+        "life_days": policy.life_days,
+        **asdict(made),
+        "dollars_a_month": made.total,
+        "prices_of": PRICES_OF,
+    }
     print(json.dumps({"benchmark": "capacity", **result, "separate_models_a_month": separate}))
 
 

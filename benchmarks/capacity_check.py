@@ -1,20 +1,27 @@
 """What the capacity model and the simulator say of this machine, and what is measured then.
 
-    python -m benchmarks.capacity_check [--rounds 3] [--seconds 8] [--out docs/results/capacity.json]
+    python -m benchmarks.capacity_check [--rounds 3] [--seconds 8] [--out FILE]
 
-Each round has a service (all in one, no front cache) and a Valkey server of its own. It is calibrated
-with texts of its own: new ones now and then, new ones and known ones as fast as they are answered.
-From that, and nothing later, come the predictions; they are written to `--out` before the first text
-is asked for which they were made. Then single texts by Zipf's law, some never to come again: as fast
-as they are answered, then at random times at shares of the predicted capacity. Once, a cache under a
-memory limit is asked likewise, without an encoder. Errors are (predicted - measured) / measured, in
-percent. The load generator is on the same cores, in the calibration too.
+Each round has a service (all in one, no front cache) and a Valkey server of its own. It is
+calibrated with texts of its own: new ones now and then, new ones and known ones as fast as they are
+answered. From that, and nothing later, come the predictions; they are written to `--out` before the
+first text is asked for which they were made. Then single texts by Zipf's law, some never to come
+again: as fast as they are answered, then at random times at shares of the predicted capacity. Once,
+a cache under a memory limit is asked likewise, without an encoder. Errors are (predicted -
+measured) / measured, in percent.
+
+The load generator is on the same cores, in the calibration too. At the end of a round the two
+speeds are measured once more: what they moved by is the machine's part in the errors of all that is
+by the clock. Processor time (of the service, of the cache server) does not depend on who else wants the
+cores, but for what they do to caches and clocks.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -43,10 +50,10 @@ UNIQUE = 0.1
 EXPONENT = 1.0
 SHARES = (0.5, 0.8, 1.3)  # of the predicted capacity
 TASKS = ["emotion", "sentiment", "humour"]
-CLOSED, OPEN = 64, 1000
+CLOSED, OPEN = 32, 1000
 RULE = BatchRule(BATCH_TOKENS, OVERHEAD_TOKENS, workers=2, attention=PAIR_TOKENS)
 LEAST_JITTER = 0.2
-LIMIT_MB, LIMIT_TEXTS, LIMIT_ASKED = 8, 50_000, 80_000
+LIMIT_MB, LIMIT_TEXTS, LIMIT_ASKED = 4, 50_000, 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,9 @@ class Calibration:
         hit_p50_s: a known text now and then.
         times: what the simulator goes by.
         tokens_a_word: of the texts.
+        cpu_s_a_second: processor time of the service that nobody asks.
+        cpu_s_a_hit: and for a known text.
+        cpu_s_a_miss: for a new one.
         redis_s_a_read: processor time of the server for a request of one known text.
         redis_s_a_write: in addition, for a text that was stored.
     """
@@ -68,8 +78,32 @@ class Calibration:
     hit_p50_s: float
     times: Times
     tokens_a_word: float
+    cpu_s_a_second: float
+    cpu_s_a_hit: float
+    cpu_s_a_miss: float
     redis_s_a_read: float
     redis_s_a_write: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Requests and what they took.
+
+    Attributes:
+        done: the answers.
+        grown: what the service counted meanwhile.
+        service_s: processor time of the service.
+        redis_s: and of the cache server.
+    """
+
+    done: Answered
+    grown: dict[str, float]
+    service_s: float
+    redis_s: float
+
+    @property
+    def encoded(self) -> float:
+        return self.grown["polyhead_encoder_passes_total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +115,53 @@ class Phase:
     end: int
     rate: float
     due: list[float]
+
+
+class Service:
+    """A running service and its cache server, watched."""
+
+    def __init__(self, port: int, pid: int, server: Server) -> None:
+        self._port, self._pid, self.server = port, pid, server
+        base = texts_of("short", 3000, None)
+        self._new = (ask(f"calibration {n} {base[n % len(base)]}") for n in itertools.count())
+        self.known = self.new(200)
+
+    def new(self, count: int) -> list[bytes]:
+        """Requests of texts that nobody asked for."""
+        return list(itertools.islice(self._new, count))
+
+    def asks(self, requests: list[bytes], due: list[float] | None = None) -> Watched:
+        """As fast as they are answered, or when they are due."""
+        before, service, redis = scrape(self._port), cpu_seconds(self._pid), self._redis_s()
+        connections = CLOSED if due is None else OPEN
+        done = answer_all(self._port, requests, connections=connections, due=due)
+        after = scrape(self._port)
+        grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+        service, redis = cpu_seconds(self._pid) - service, self._redis_s() - redis
+        return Watched(done, grown, service, redis)
+
+    def idle(self, seconds: float) -> float:
+        """Processor time a second while nobody asks."""
+        before = cpu_seconds(self._pid)
+        time.sleep(seconds)
+        return (cpu_seconds(self._pid) - before) / seconds
+
+    def _redis_s(self) -> float:
+        info = self.server.client.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def speeds(self, new: int, known: int) -> tuple[Watched, Watched]:
+        """New texts, then known ones, as fast as they are answered."""
+        missed = self.asks(self.new(new))
+        self.asks(self.known)
+        places = np.random.default_rng(5).integers(len(self.known), size=known).tolist()
+        return missed, self.asks([self.known[place] for place in places])
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process, all threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Stream:
@@ -146,54 +227,62 @@ def run_round(number: int, seconds: float, one: dict[str, Any], save: Any) -> No
         process = start_service(port, Path(folder) / "data", None, **settings)
         try:
             wait_until_ready(port)
-            found = calibrate(port, server, stream)
+            service = Service(port, process.pid, server)
+            found = calibrate(service, stream)
             one["calibration"] = {**asdict(found), "times": _without_jitter(found.times)}
             phases = plan_phases(stream, found, seconds, seed=number)
             one["predicted"] = predict(stream, found, phases)
             save()
             print(json.dumps(one), flush=True)
             server.client.flushdb()
-            one["measured"] = measure(port, server, stream, phases)
+            one["measured"] = measure(service, stream, phases)
+            missed, hit = service.speeds(400, 2000)
+            one["moved_percent"] = {
+                "hits_a_s": percent(_rate(hit), found.hits_a_s),
+                "misses_a_s": percent(_rate(missed), found.misses_a_s),
+            }
         finally:
             process.terminate()
             process.wait()
     one["error"] = errors(one["predicted"], one["measured"])
-    print(json.dumps({"measured": one["measured"], "error": one["error"]}), flush=True)
+    said = {name: one[name] for name in ("measured", "moved_percent", "error")}
+    print(json.dumps(said), flush=True)
+
+
+def percent(value: float, of: float) -> float:
+    """How much a value is over another one."""
+    return round(100 * (value - of) / of, 1)
+
+
+def _rate(watched: Watched) -> float:
+    """Texts answered a second."""
+    return watched.done.statuses.count(200) / watched.done.seconds
 
 
 def _without_jitter(times: Times) -> dict[str, float]:
     return {name: value for name, value in asdict(times).items() if name != "jitter"}
 
 
-def calibrate(port: int, server: Server, stream: Stream) -> Calibration:
-    base = texts_of("short", 3000, None)
-    new = iter(ask(f"calibration {n} {base[n % len(base)]}") for n in range(100_000))
-
-    def take(count: int) -> list[bytes]:
-        return [next(new) for _ in range(count)]
-
-    warm = answer_all(port, take(600), connections=CLOSED)
-    rare, rare_grown, _ = watched(port, server, take(200), spaced(200, 0.025))
-    count = max(400, int(5 * 600 / warm.seconds))
-    full, full_grown, full_cpu = watched(port, server, take(count), None)
-    known = [ask(f"calibration {n} {base[n % len(base)]}") for n in range(200)]
-    answer_all(port, known, connections=CLOSED)
-    random = np.random.default_rng(5)
-    asked = [known[place] for place in random.integers(len(known), size=6000).tolist()]
-    hits, _, hits_cpu = watched(port, server, asked, None)
-    rare_hits, _, _ = watched(port, server, asked[:200], spaced(200, 0.01))
-    request = hits.seconds / len(asked)
-    low, high = _pass(rare_grown), _pass(full_grown)
+def calibrate(service: Service, stream: Stream) -> Calibration:
+    """With texts that are not of the stream."""
+    warm = service.asks(service.new(400))
+    rare = service.asks(service.new(200), spaced(200, 0.025))
+    missed, hit = service.speeds(max(400, int(5 * 400 / warm.done.seconds)), 6000)
+    rare_hit = service.asks(service.known, spaced(len(service.known), 0.01))
+    request = 1 / _rate(hit)
+    low, high = _pass(rare.grown), _pass(missed.grown)
     token = max(0.0, (high[1] - low[1]) / max(1.0, high[0] - low[0]))
-    waits = np.array(rare.latencies) - np.percentile(rare_hits.latencies, 50)
+    hit_p50 = float(np.percentile(rare_hit.done.latencies, 50))
+    waits = np.array(rare.done.latencies) - hit_p50
     jitter = np.maximum(LEAST_JITTER, waits / waits.mean())
-    hit_p50 = float(np.percentile(rare_hits.latencies, 50))
-    read_s = hits_cpu / len(asked)
-    encoded = full_grown["polyhead_encoder_passes_total"]
+    cpu_hit, redis_hit = (
+        seconds / len(hit.done.statuses) for seconds in (hit.service_s, hit.redis_s)
+    )
+    refused = missed.done.statuses.count(429)
     words = float(np.mean(stream.words)) + 1
     return Calibration(
-        hits_a_s=1 / request,
-        misses_a_s=full.statuses.count(200) / full.seconds,
+        hits_a_s=_rate(hit),
+        misses_a_s=_rate(missed),
         hit_p50_s=hit_p50,
         times=Times(
             request=request,
@@ -203,30 +292,17 @@ def calibrate(port: int, server: Server, stream: Stream) -> Calibration:
             aside=max(0.0, hit_p50 - request),
             jitter=tuple((jitter / jitter.mean()).tolist()),
         ),
-        tokens_a_word=full_grown["polyhead_encoded_tokens_total"] / encoded / words,
-        redis_s_a_read=read_s,
-        redis_s_a_write=max(0.0, full_cpu / encoded - read_s),
+        tokens_a_word=missed.grown["polyhead_encoded_tokens_total"] / missed.encoded / words,
+        cpu_s_a_second=service.idle(3.0),
+        cpu_s_a_hit=cpu_hit,
+        cpu_s_a_miss=(missed.service_s - refused * cpu_hit) / missed.encoded,
+        redis_s_a_read=redis_hit,
+        redis_s_a_write=max(0.0, missed.redis_s / missed.encoded - redis_hit),
     )
 
 
 def spaced(count: int, gap: float) -> list[float]:
     return [number * gap for number in range(count)]
-
-
-def watched(
-    port: int, server: Server, requests: list[bytes], due: list[float] | None
-) -> tuple[Answered, dict[str, float], float]:
-    """The answers, what the service counted meanwhile, and processor time of the cache server."""
-    before, cpu = scrape(port), _cpu(server)
-    connections = CLOSED if due is None else OPEN
-    done = answer_all(port, requests, connections=connections, due=due)
-    grown = {name: value - before.get(name, 0.0) for name, value in scrape(port).items()}
-    return done, grown, _cpu(server) - cpu
-
-
-def _cpu(server: Server) -> float:
-    info = server.client.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
 def _pass(grown: dict[str, float]) -> tuple[float, float]:
@@ -272,7 +348,11 @@ def predict(stream: Stream, found: Calibration, phases: list[Phase]) -> dict[str
     result: dict[str, Any] = {}
     for phase in phases:
         hits = expected_hits(phase.first, phase.end)
+        texts = phase.end - phase.first
         row = result[phase.name] = {"hit_ratio": hits, "rate": phase.rate}
+        a_text = hits * found.cpu_s_a_hit + (1 - hits) * found.cpu_s_a_miss
+        busy = phase.due[-1] if phase.due else texts / capacity(found, hits)
+        row["service_cpu_s"] = texts * a_text + busy * found.cpu_s_a_second
         if not phase.due:
             row["answered_a_s"] = capacity(found, hits)
             continue
@@ -284,32 +364,31 @@ def predict(stream: Stream, found: Calibration, phases: list[Phase]) -> dict[str
         row["p50_ms"] = done.percentile(50) * 1e3
         row["p99_ms"] = done.percentile(99) * 1e3
         row["refused"] = done.share(Outcome.REFUSED, Outcome.UNREAD)
-        row["answered_a_s"] = (1.0 - row["refused"]) * len(numbers) / phase.due[-1]
+        row["answered_a_s"] = (1.0 - row["refused"]) * texts / phase.due[-1]
     codes = distinct(zipf(TEXTS, EXPONENT, UNIQUE), phases[-1].end)
     result["redis"] = {"codes": codes, "bytes": codes * Rates().string_bytes}
-    result["redis"]["cpu_s"] = (
-        phases[-1].end * found.redis_s_a_read + codes * found.redis_s_a_write
-    )
+    result["redis"]["cpu_s"] = phases[-1].end * found.redis_s_a_read + codes * found.redis_s_a_write
     return result
 
 
-def measure(port: int, server: Server, stream: Stream, phases: list[Phase]) -> dict[str, Any]:
+def measure(service: Service, stream: Stream, phases: list[Phase]) -> dict[str, Any]:
+    """The same texts at the same moments."""
     result: dict[str, Any] = {}
-    used, _ = server.memory()
-    cpu_s = 0.0
+    used, _ = service.server.memory()
+    redis_s = 0.0
     for phase in phases:
-        requests = stream.requests(phase.first, phase.end)
-        done, grown, cpu = watched(port, server, requests, phase.due or None)
-        cpu_s += cpu
-        found = grown["polyhead_cache_hits_total"]
+        seen = service.asks(stream.requests(phase.first, phase.end), phase.due or None)
+        redis_s += seen.redis_s
+        done, found = seen.done, seen.grown["polyhead_cache_hits_total"]
         taken = [
             seconds * 1e3
             for seconds, status in zip(done.latencies, done.statuses, strict=True)
             if status == 200
         ]
         result[phase.name] = {
-            "hit_ratio": found / (found + grown["polyhead_cache_misses_total"]),
-            "answered_a_s": len(taken) / done.seconds,
+            "hit_ratio": found / (found + seen.grown["polyhead_cache_misses_total"]),
+            "answered_a_s": _rate(seen),
+            "service_cpu_s": seen.service_s,
             "p50_ms": float(np.percentile(taken, 50)),
             "p99_ms": float(np.percentile(taken, 99)),
             "refused": done.statuses.count(429) / len(done.statuses),
@@ -317,8 +396,9 @@ def measure(port: int, server: Server, stream: Stream, phases: list[Phase]) -> d
             "late_p99_ms": float(np.percentile(done.lates, 99)) * 1e3,
         }
         time.sleep(1)
-    codes = int(server.client.dbsize())
-    result["redis"] = {"codes": codes, "bytes": server.memory()[0] - used, "cpu_s": cpu_s}
+    codes = int(service.server.client.dbsize())
+    held = service.server.memory()[0] - used
+    result["redis"] = {"codes": codes, "bytes": held, "cpu_s": redis_s}
     return result
 
 
@@ -334,7 +414,7 @@ def errors(predicted: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any
             if name in ("refused", "hit_ratio"):
                 of_phase[f"{name}_points"] = round(100 * (value - seen), 2)
             else:
-                of_phase[f"{name}_percent"] = round(100 * (value - seen) / seen, 1)
+                of_phase[f"{name}_percent"] = percent(value, seen)
     return result
 
 

@@ -77,8 +77,10 @@ def _integral(low: Floats, high: Floats, exponent: float) -> Floats:
 
 
 def distinct(popularity: Popularity, asked: float) -> float:
-    """How many different texts are expected among the first `asked`: the misses of an empty cache
-    that forgets nothing."""
+    """How many different texts are expected among the first `asked`.
+
+    These are the misses of an empty cache that forgets nothing.
+    """
     never = np.exp(asked * np.log1p(-np.minimum(popularity.shares, 1 - 1e-12)))
     return float(popularity.counts @ (1.0 - never)) + popularity.unique * asked
 

@@ -310,9 +310,7 @@ class Simulation:
 
     def _new_encoder(self) -> _Encoder:
         rule = self._system.rule
-        admission = Admission(
-            self._system.max_queued_texts, self._system.max_queue_s, rule.workers
-        )
+        admission = Admission(self._system.max_queued_texts, self._system.max_queue_s, rule.workers)
         return _Encoder(TurnQueue(rule), admission, rule.workers)
 
     def _dispatch(self, encoder: _Encoder) -> None:

@@ -86,9 +86,7 @@ def test_groups_are_as_good_as_single_texts(exponent: float) -> None:
     room=st.floats(1.0, 1e9),
     life=st.one_of(st.none(), st.floats(1.0, 1e10)),
 )
-def test_shape(
-    texts: int, exponent: float, unique: float, room: float, life: float | None
-) -> None:
+def test_shape(texts: int, exponent: float, unique: float, room: float, life: float | None) -> None:
     popularity = zipf(texts, exponent, unique)
     total = float(popularity.counts @ popularity.shares) + unique
     assert total == pytest.approx(1.0)
