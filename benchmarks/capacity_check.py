@@ -12,8 +12,8 @@ measured) / measured, in percent.
 
 The load generator is on the same cores, in the calibration too. At the end of a round the two
 speeds are measured once more: what they moved by is the machine's part in the errors of all that is
-by the clock. Processor time (of the service, of the cache server) does not depend on who else wants the
-cores, but for what they do to caches and clocks.
+by the clock. Processor time (of the service, of the cache server) does not depend on who else wants
+the cores, but for what they do to caches and clocks.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _row(traffic: Traffic) -> str:
     return (
         f"| {_big(traffic.texts_a_day)} | {traffic.tasks:,} | {_days(policy.life_days)} |"
         f" {one.hit_ratio:.0%} | {one.encoder_cores:,} | {one.api_cores:,} |"
-        f" {_gib(one.redis_gib)} | {one.redis_ops_s:,.0f} | {one.out_gbit_s:.2g} |"
+        f" {_gib(one.redis_gib)} | {one.redis_ops_s:,.0f} | {_gbit(one.out_gbit_s)} |"
         f" {one.machines:,} | {_money(one.total)} | {one.dominant} {share:.0%} |"
     )
 
@@ -85,6 +85,10 @@ def _big(number: float) -> str:
 
 def _gib(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
+
+
+def _gbit(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.1g}"
 
 
 def _money(dollars: float) -> str:
