@@ -28,7 +28,7 @@ SYSTEM = System(
     apis=2,
     encoders=2,
 )
-BASE, BEGINS, RISES_S, ENDS = 200.0, 60.0, 60.0, 300.0
+BASE, BEGINS, RISES_S, ENDS = 250.0, 60.0, 60.0, 210.0
 
 SCENARIOS: dict[str, tuple[int, Callable[[], Autoscaler | None]]] = {
     "two encoders, no autoscaler": (2, lambda: None),

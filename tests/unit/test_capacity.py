@@ -98,7 +98,7 @@ def test_directions(traffic: Traffic) -> None:
 
 
 def test_a_memory_limit_costs_hits() -> None:
-    traffic = Traffic(1e8, 10)
+    traffic = Traffic(1e10, 10)
     free = plan(traffic)
     tight = plan(traffic, Policy(memory_gib=free.redis_gib / 2 / 4))  # of one copy a quarter
     assert tight.redis_gib == pytest.approx(free.redis_gib / 4, rel=1e-3)
