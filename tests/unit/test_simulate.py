@@ -112,7 +112,7 @@ def test_a_flood_brings_encoders_and_goes() -> None:
     scaler = Autoscaler(2, 20, utilisation=0.6, start_s=20.0, down_after_s=60.0)
 
     def rate(moment: float) -> float:
-        return 240.0 if 60 <= moment < 150 else 60.0
+        return 240.0 if 60 <= moment < 150 else 40.0
 
     times = poisson(rate, 330.0, 240.0, np.random.default_rng(0))
     trace = Trace(times, np.arange(len(times)), np.full(len(times), 24))
