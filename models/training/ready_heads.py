@@ -1,7 +1,7 @@
 """Train the heads that the service ships with, one per task of `READY`.
 
-    python -m models.training.ready_heads --data DATA --encoder models/artifacts/minilm-l6-multitask \
-        --out models/artifacts/heads
+    python -m models.training.ready_heads --data DATA \
+        --encoder models/artifacts/minilm-l6-multitask --out models/artifacts/heads
 
 Each head is trained on the codes of the profile that is served by default, and measured on the
 standard test set in every profile that runs here: codes of another profile differ in a few bits.
