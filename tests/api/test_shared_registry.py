@@ -122,7 +122,9 @@ def test_two_processes_share_versions_race_and_outlive_the_store(
     assert answering(two) == last
 
     server.start()
-    assert one.http.post(f"/v1/tasks/fruit/versions/{5 - (last or 1)}/activate").status_code == 200
+    other = f"/v1/tasks/fruit/versions/{5 - (last or 1)}/activate"
+    # A store that was killed lists its buckets before it takes a write: until then 503, as before.
+    wait_for(lambda: one.http.post(other).status_code == 200, 30, "the store to take a change")
     wait_for(lambda: active(two) == 5 - (last or 1), 15, "the other process's look")
     assert answering(two) == 5 - (last or 1)
     assert two.http.get("/ready").json()["registry"] == "up"

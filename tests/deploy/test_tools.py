@@ -127,7 +127,8 @@ def test_prometheus_accepts_its_configuration_and_rules(tmp_path: Path) -> None:
     promtool = tool("promtool")
     text = (ROOT / "docker" / "prometheus.yml").read_text()
     (tmp_path / "prometheus.yml").write_text(
-        text.replace("/etc/prometheus/", f"{ROOT}/docker/").replace("/tmp/", f"{tmp_path}/")
+        # In this order: the checkout may itself lie under a folder of that name.
+        text.replace("/tmp/", f"{tmp_path}/").replace("/etc/prometheus/", f"{ROOT}/docker/")
     )
     (tmp_path / "metrics-key").write_text("key")
     done = run(promtool, "check", "config", str(tmp_path / "prometheus.yml"))
