@@ -24,13 +24,18 @@ PATIENCE_S = 30
 
 @pytest.fixture(scope="session")
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
-    """Proxy, two apis, two encoders, Redis, Prometheus where there is one; shared by tests."""
+    """Proxy, two apis, two encoders, Redis, Prometheus where there is one; shared by tests.
+
+    With TOPOLOGY_IMAGES=TAG api and encoder are started from the built images.
+    """
     if os.geteuid() != 0:
         pytest.skip("names are looked up in a mount namespace, at port 53: needs root")
     for program in ("haproxy", "unshare"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")
-    started = Topology(tmp_path_factory.mktemp("topology"), {"encoder": 2})
+    started = Topology(
+        tmp_path_factory.mktemp("topology"), {"encoder": 2}, os.environ.get("TOPOLOGY_IMAGES")
+    )
     try:
         started.start()
         yield started
