@@ -105,6 +105,17 @@ class Callers:
         while self.outcomes.total() < wanted and time.monotonic() < until:
             time.sleep(0.02)
 
+    def none_failed_for_good(self) -> bool:
+        """Whether all were answered, but for a rare one that a client asks again.
+
+        A process that is killed within an answer breaks it off, and the proxy cannot take back what it
+        passed on; and where the cores are overloaded the proxy may miss both apis for a moment,
+        which it says with `retry-after`. Seen in one of five runs, beside other tests: one request
+        each, of some 1,100. The SDK repeats both.
+        """
+        failed = {name: count for name, count in self.outcomes.items() if name != "200"}
+        return failed.keys() <= {"RemoteProtocolError", "503 no_api"} and sum(failed.values()) <= 2
+
     def _ask(self) -> None:
         with self.client() as client:
             for turn in itertools.count():

@@ -53,7 +53,7 @@ def test_an_api_killed_under_load_fails_no_request(topology: Topology, callers: 
         topology.replicas["api"][1].kill()
         callers.wait_for(200)
     print(f"while killing: {killed}, and the other one: {callers.outcomes}")
-    assert set(callers.outcomes) == {"200"}
+    assert callers.none_failed_for_good(), callers.outcomes
     assert callers.outcomes.total() >= 600
     until_all_are_asked(topology)
 
@@ -82,7 +82,7 @@ def test_apis_rolled_with_sigterm_fail_no_request(topology: Topology, callers: C
         over.set()
         changing.join()
     print(f"predictions: {callers.outcomes}; changes: {len(changes)}")
-    assert set(callers.outcomes) == {"200"}
+    assert callers.none_failed_for_good(), callers.outcomes
     assert set(changes) <= {200, 201}
     assert len(changes) > 50
 

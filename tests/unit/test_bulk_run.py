@@ -20,6 +20,7 @@ from app.errors import EncoderUnavailable
 from app.settings import Settings
 from app.tasks.encode_rows import Encoded
 from app.tasks.registry import Registry
+from app.tasks.storage.opening import open_storage
 from bulk.engines import OneProcess
 from bulk.ledger import RECEIPTS, REPORT, Ledger
 from bulk.plan import Block, Receipt, Refused
@@ -72,7 +73,7 @@ class Runner:
     def __init__(self, folder: Path, make_manifest: Callable[..., HeadManifest]) -> None:
         self.source, self.out = folder / "in", folder / "out"
         self.settings = Settings(data_dir=folder / "data", ready_heads=None, redis_url=None)
-        self.registry = Registry(folder / "data" / "tasks")
+        self.registry = Registry(open_storage("", folder / "data"))
         self.make_manifest = make_manifest
         self.add_task("mood", "single_label", ["low", "high"])
         self.add_task("topics", "multi_label", ["x", "y", "z"])
