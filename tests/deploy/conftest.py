@@ -108,8 +108,8 @@ class Callers:
     def none_failed_for_good(self) -> bool:
         """Whether all were answered, but for a rare one that a client asks again.
 
-        A process that is killed within an answer breaks it off, and the proxy cannot take back what it
-        passed on; and where the cores are overloaded the proxy may miss both apis for a moment,
+        A process that is killed within an answer breaks it off, and the proxy cannot take back what
+        it passed on; and where the cores are overloaded the proxy may miss both apis for a moment,
         which it says with `retry-after`. Seen in one of five runs, beside other tests: one request
         each, of some 1,100. The SDK repeats both.
         """
