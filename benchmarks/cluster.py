@@ -29,7 +29,7 @@ from app.cache.server import ServerError
 from benchmarks import causes
 from benchmarks.checked import Load
 from benchmarks.fault_list import STOP_LIMIT_S, Fault, nothing
-from benchmarks.faults import Row, after, rounded, run_one
+from benchmarks.faults import Row, after, rounded, run_on
 from benchmarks.machine import print_result
 from benchmarks.nodes import CLUSTER, MASTERS, Node, first_slot, form_cluster, wait_for_successor
 from benchmarks.processes import ServiceProcess
@@ -224,15 +224,7 @@ def main() -> None:
 def run(layout: Layout, faults: Sequence[Fault[ClusterTopology]], node_timeout: int) -> list[Row]:
     """Faults one after another on one topology."""
     with tempfile.TemporaryDirectory() as folder:
-        topology = ClusterTopology(Path(folder) / "topology", layout, node_timeout)
-        try:
-            topology.start()
-            topology.learn()
-            with topology.load() as load:
-                time.sleep(1)
-                return [run_one(fault, topology, load) for fault in faults]
-        finally:
-            topology.stop()
+        return run_on(faults, ClusterTopology(Path(folder) / "topology", layout, node_timeout))
 
 
 def markdown(rows: dict[str, list[Row]]) -> str:

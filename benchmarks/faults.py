@@ -81,15 +81,19 @@ def run_all(faults: Sequence[Fault[Topology]], with_clock: bool) -> list[Row]:
         return [Row(fault.name, None, ["not run: no libfaketime"], []) for fault in faults]
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock(Path(folder)) if with_clock else None
-        topology = Topology(Path(folder) / "topology", clock)
-        try:
-            topology.start()
-            topology.learn()
-            with topology.load() as load:
-                time.sleep(1)
-                return [run_one(fault, topology, load) for fault in faults]
-        finally:
-            topology.stop()
+        return run_on(faults, Topology(Path(folder) / "topology", clock))
+
+
+def run_on(faults: Sequence[Fault[Place]], topology: Place) -> list[Row]:
+    """Start a topology, and have the faults one after another under one load."""
+    try:
+        topology.start()
+        topology.learn()
+        with topology.load() as load:
+            time.sleep(1)
+            return [run_one(fault, topology, load) for fault in faults]
+    finally:
+        topology.stop()
 
 
 def run_one(fault: Fault[Place], topology: Place, load: Load) -> Row:

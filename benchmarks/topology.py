@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ ASKED_MEANWHILE = 50
 CHORE_EVERY_S = 1.0
 
 
-class Served:
+class Served(ABC):
     """Encoder and api processes before a cache, and the answers of when all was well.
 
     Args:
@@ -79,9 +80,9 @@ class Served:
             process.kill()
             process.http.close()
 
+    @abstractmethod
     def forget(self, texts: list[str]) -> None:
         """Take texts' codes out of the cache."""
-        raise NotImplementedError
 
     def learn(self) -> None:
         """Make the task, and note what all texts are answered with; then forget the new ones."""

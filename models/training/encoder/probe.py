@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from models.training.encoder.embedder import Floats
-from models.training.encoder.suite import TaskData
+from models.training.encoder.suite import TaskData, choose_shots
 from models.training.logistic import LinearMap, fit_path
 
 STRENGTHS = {
@@ -56,6 +56,17 @@ def accuracy(form: Form, targets: dict[Any, NDArray[np.int64]], rows: NDArray[np
             best = score, answer
     assert best is not None
     return round(float((best[1](form.test) == targets["test"]).mean()) * 100, 3)
+
+
+def few_shot_accuracy(
+    form: Form, targets: dict[Any, NDArray[np.int64]], per_class: int, draws: int
+) -> float:
+    """Mean of `accuracy` over draws of at most so many rows a class, the same for every form."""
+    scores = []
+    for seed in range(draws):
+        rows = choose_shots(targets["train"], per_class, np.random.default_rng(seed))
+        scores.append(accuracy(form, targets, rows))
+    return round(float(np.mean(scores)), 3)
 
 
 def _fit_dense(

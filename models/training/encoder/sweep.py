@@ -33,7 +33,6 @@ from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
 from models.training.calibrate import BACKBONE
-from models.training.encoder.batches import pad
 from models.training.encoder.embedder import (
     CALIBRATION_ROWS,
     MAX_TOKENS,
@@ -42,18 +41,16 @@ from models.training.encoder.embedder import (
     trained,
     untrained,
 )
-from models.training.encoder.heads_first import fit_heads
-from models.training.encoder.loop import BEST, Embeddings, Plan, Trainer, TrainingTask
+from models.training.encoder.loop import BEST, Embeddings, Plan, TrainingTask
 from models.training.encoder.model import Design
-from models.training.encoder.probe import Form, accuracy, bits_form, floats_form
+from models.training.encoder.probe import Form, accuracy, bits_form, few_shot_accuracy, floats_form
 from models.training.encoder.suite import (
     GROUPS,
-    choose_shots,
     load_task,
     split_fold,
     tasks_of,
 )
-from models.training.encoder.train import encoder_for, tokenize
+from models.training.encoder.train import tokenize, train
 
 JUDGED_ROWS: Any = {"train": 1500, "validation": 300, "test": 1000}
 
@@ -216,12 +213,17 @@ def _tokens(texts: Sequence[str], folder: str, limit: int) -> list[Ids]:
 def _teach(rows: Mapping[str, Sequence[Ids]], folder: str | None, to: Path) -> None:
     """A teacher's embeddings of all tasks' training rows: its last layer, or our last four."""
     to.mkdir(parents=True, exist_ok=True)
-    if all((to / f"{name}.npy").is_file() for name in rows):
+    if all(_is_made(to / f"{name}.npy", len(ids)) for name, ids in rows.items()):
         return
     with tempfile.TemporaryDirectory() as nothing:
         embed = Embedder(teacher_of(folder), Path(nothing))
         for name, ids in rows.items():
             np.save(to / f"{name}.npy", embed.of_tokens(ids).astype(np.float16))
+
+
+def _is_made(path: Path, rows: int) -> bool:
+    """Whether embeddings of so many rows are there: of other rows they are of no use."""
+    return path.is_file() and len(np.load(path, mmap_mode="r")) == rows
 
 
 def run_job(job: Job, material: Material, out: Path) -> None:
@@ -245,7 +247,10 @@ def train_and_judge(job: Job, material: Material, folder: Path) -> dict[str, Any
     names = tuple(name for name in names if not job.tasks or name in job.tasks)
     started = time.perf_counter()
     if job.plan.get("steps", Plan().steps):
-        train(job, [_taught_task(job, material, name) for name in names], material, folder)
+        plan = replace(Plan(), **job.plan)
+        design = Design(**{"backbone": material.backbone, **job.design})
+        tasks_seen = [_taught_task(job, plan, material, name) for name in names]
+        train(design, plan, tasks_seen, folder, quiet=True)
         model = trained(folder / BEST)
     else:
         model = untrained()
@@ -269,21 +274,9 @@ def train_and_judge(job: Job, material: Material, folder: Path) -> dict[str, Any
     return {"means": means, "tasks": tasks, "train_seconds": round(seconds, 1)}
 
 
-def train(job: Job, tasks: Sequence[TrainingTask], material: Material, folder: Path) -> None:
-    """Heads first where the plan says so, then all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = replace(Plan(), **job.plan)
-    design = Design(**{"backbone": material.backbone, **job.design})
-    if not plan.keep:
-        tasks = [replace(task, taught=None) for task in tasks]
-    model = encoder_for(design, tasks, plan.seed)
-    if plan.head_steps:
-        fit_heads(model, tasks, plan, pad)
-    Trainer(model, plan, tasks, pad, folder, quiet=True).run()
-
-
-def _taught_task(job: Job, material: Material, name: str) -> TrainingTask:
-    taught = [material.taught[teacher, name] for teacher in job.teachers]
+def _taught_task(job: Job, plan: Plan, material: Material, name: str) -> TrainingTask:
+    """A task with what the job's teachers make of it, if any of it is to be kept."""
+    taught = [material.taught[teacher, name] for teacher in job.teachers] if plan.keep else []
     whole = np.concatenate(taught, axis=1) if taught else None
     return replace(material.seen[name], taught=whole)
 
@@ -296,13 +289,8 @@ def judge(
     everything = np.arange(len(targets["train"]))
     found = {name: accuracy(form, targets, everything) for name, form in forms.items()}
     for count in job.shots:
-        drawn = [
-            choose_shots(targets["train"], count, np.random.default_rng(seed))
-            for seed in range(job.draws)
-        ]
         for name, form in forms.items():
-            scores = [accuracy(form, targets, rows) for rows in drawn]
-            found[f"{name} {count}"] = round(float(np.mean(scores)), 3)
+            found[f"{name} {count}"] = few_shot_accuracy(form, targets, count, job.draws)
     return found
 
 

@@ -71,7 +71,6 @@ def main() -> None:
         adapter_rank=arguments.adapter_rank,
     )
     names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
-    arguments.out.mkdir(parents=True, exist_ok=True)
     teachers = [
         Embedder(teacher_of(folder), arguments.cache, plan.max_tokens)
         for folder in (None, *arguments.teacher)
@@ -81,10 +80,26 @@ def main() -> None:
         task = load_task(arguments.data, name, _rows(plan))
         taught = teach(task.splits["train"].texts, teachers) if plan.keep else None
         tasks.append(tokenize(task, taught, design, plan))
+    train(design, plan, tasks, arguments.out)
+
+
+def train(
+    design: Design, plan: Plan, tasks: Sequence[TrainingTask], out: Path, *, quiet: bool = False
+) -> None:
+    """Heads first where the plan says so, then all; or on from where an earlier run stopped.
+
+    Args:
+        design: of the network.
+        plan: of the training.
+        tasks: what it is trained on.
+        out: folder of the log, the state and the best weights.
+        quiet: write the log, but do not print it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     model = encoder_for(design, tasks, plan.seed)
-    if plan.head_steps and not (arguments.out / STATE).is_file():
+    if plan.head_steps and not (out / STATE).is_file():
         fit_heads(model, tasks, plan, pad)
-    Trainer(model, plan, tasks, pad, arguments.out).run()
+    Trainer(model, plan, tasks, pad, out, quiet=quiet).run()
 
 
 def teach(texts: Sequence[str], teachers: Sequence[Embedder]) -> Embeddings:

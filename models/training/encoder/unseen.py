@@ -32,11 +32,12 @@ from models.training.encoder.probe import (
     Form,
     accuracy,
     bits_form,
+    few_shot_accuracy,
     floats_form,
     majority,
     words_form,
 )
-from models.training.encoder.suite import TaskData, choose_shots, load_task, split_fold
+from models.training.encoder.suite import TaskData, load_task, split_fold
 
 FROZEN = "frozen"
 ONE_LAYER = 384
@@ -111,13 +112,8 @@ def measure(
         | {name: accuracy(form, targets, everything) for name, form in forms.items()}
     }
     for count in shots:
-        drawn = [
-            choose_shots(targets["train"], count, np.random.default_rng(seed))
-            for seed in range(draws)
-        ]
         results[str(count)] = {
-            name: round(float(np.mean([accuracy(form, targets, rows) for rows in drawn])), 3)
-            for name, form in forms.items()
+            name: few_shot_accuracy(form, targets, count, draws) for name, form in forms.items()
         }
     return results
 
