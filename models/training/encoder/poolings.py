@@ -31,7 +31,7 @@ from models.training.encoder.hidden import HiddenStates, States
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskCode
 from models.training.encoder.pooler import Pooler
-from models.training.encoder.probe import accuracy, bits_form, floats_form
+from models.training.encoder.probe import SPLITS, Score, mean_scores
 from models.training.encoder.suite import TaskData, load_task, split_fold
 
 SEEN_ROWS: Any = {"train": 600, "validation": 100}
@@ -96,7 +96,7 @@ def main() -> None:
     tasks = [seen_task(load_task(arguments.data, name, SEEN_ROWS), hidden) for name in seen]
     judges = [load_task(arguments.data, name, UNSEEN_ROWS) for name in arguments.tasks or unseen]
     plan = replace(PLAN, steps=arguments.steps)
-    results: dict[str, list[dict[str, float]]] = {}
+    results: dict[str, list[Score]] = {}
     for pooling in arguments.poolings:
         for layers in arguments.layers:
             chosen, mixed = LAYERS[layers]
@@ -149,20 +149,19 @@ def judge(
     judges: Sequence[TaskData],
     hidden: HiddenStates,
     calibration: Sequence[States],
-) -> dict[str, float]:
-    """Mean test accuracy in percent over unseen tasks, from the projected floats and from bits."""
+) -> Score:
+    """What linear heads on unseen tasks read from the projected floats, and from their bits."""
     thresholds = np.median(code.embed(calibration), axis=0)
-    floats, bits = [], []
-    for task in judges:
-        targets = {split: rows.targets for split, rows in task.splits.items()}
-        everything = np.arange(len(targets["train"]))
-        parts = [
-            code.embed(hidden(task.splits[split].texts))
-            for split in ("train", "validation", "test")
-        ]
-        floats.append(accuracy(floats_form(parts), targets, everything))
-        bits.append(accuracy(bits_form(parts, thresholds), targets, everything))
-    return {"floats": round(float(np.mean(floats)), 3), "bits": round(float(np.mean(bits)), 3)}
+    return mean_scores(
+        (
+            (
+                [code.embed(hidden(task.splits[split].texts)) for split in SPLITS],
+                {split: rows.targets for split, rows in task.splits.items()},
+            )
+            for task in judges
+        ),
+        thresholds,
+    )
 
 
 if __name__ == "__main__":

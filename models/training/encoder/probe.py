@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from models.training.datasets import Split
 from models.training.encoder.embedder import Floats
 from models.training.encoder.suite import TaskData, choose_shots
 from models.training.logistic import LinearMap, fit_path
@@ -24,8 +25,10 @@ STRENGTHS = {
     "floats": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
     "words": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Features: TypeAlias = Floats | csr_matrix
 Answer = Callable[[Any], NDArray[np.int64]]  # features to class indexes
+Score = dict[str, float]  # mean test accuracies in percent, of `floats` and of `bits`
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,7 @@ def words_form(task: TaskData) -> Form:
     """TF-IDF of words and pairs of words."""
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     vectorizer.fit(task.splits["train"].texts)
-    parts = (
-        vectorizer.transform(task.splits[split].texts) for split in ("train", "validation", "test")
-    )
+    parts = (vectorizer.transform(task.splits[split].texts) for split in SPLITS)
     return Form("words", *parts)
 
 
@@ -121,3 +122,23 @@ def bits_form(parts: Sequence[Floats], thresholds: Floats | float) -> Form:
     return Form(
         "bits", *(np.where(part > thresholds, 1.0, -1.0).astype(np.float32) for part in parts)
     )
+
+
+def mean_scores(
+    tasks: Iterable[tuple[Sequence[Floats], dict[Any, NDArray[np.int64]]]], thresholds: Floats
+) -> Score:
+    """Mean accuracies over tasks, from floats and from their bits.
+
+    Args:
+        tasks: floats of train, validation and test, and class indexes by split, of each.
+        thresholds: where the floats are cut.
+    """
+    scores = [
+        (
+            accuracy(floats_form(parts), targets, np.arange(len(targets["train"]))),
+            accuracy(bits_form(parts, thresholds), targets, np.arange(len(targets["train"]))),
+        )
+        for parts, targets in tasks
+    ]
+    floats, bits = np.mean(scores, axis=0)
+    return {"floats": round(float(floats), 3), "bits": round(float(bits), 3)}

@@ -35,7 +35,7 @@ from models.training.encoder.embedder import (
 )
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskCode
-from models.training.encoder.probe import accuracy, bits_form, floats_form
+from models.training.encoder.probe import SPLITS, Score, mean_scores
 from models.training.encoder.suite import TaskData, load_task, split_fold
 
 SEEN_ROWS: Any = {"train": 2000, "validation": 200}
@@ -156,47 +156,36 @@ def learn(design: Design, plan: Plan, tasks: Sequence[TrainingTask]) -> MultiTas
     return code.cpu().eval()
 
 
-def judge(code: MultiTaskCode, judges: Sequence[UnseenTask], calibration: Floats) -> float:
-    """Mean test accuracy in percent over unseen tasks, of a linear head on the bits."""
+def judge(code: MultiTaskCode, judges: Sequence[UnseenTask], calibration: Floats) -> Score:
+    """What linear heads on unseen tasks read from a projection, and from its bits."""
 
     @torch.inference_mode()
     def project(values: Floats) -> Floats:
         projected: Floats = code.project(torch.from_numpy(values)).numpy()
         return projected
 
-    return mean_accuracy(project, judges, calibration)
+    return mean_accuracies(project, judges, calibration)
 
 
-def mean_accuracy(
+def mean_accuracies(
     project: Callable[[Floats], Floats], judges: Sequence[UnseenTask], calibration: Floats
-) -> float:
-    """The same for any map of embeddings to what is cut at its medians."""
+) -> Score:
+    """The same of any map of embeddings, whose values are cut at their medians."""
     thresholds = np.median(project(calibration), axis=0)
-    scores = []
-    for task in judges:
-        parts = [project(task.embeddings[split]) for split in ("train", "validation", "test")]
-        rows = np.arange(len(task.targets["train"]))
-        scores.append(accuracy(bits_form(parts, thresholds), task.targets, rows))
-    return round(float(np.mean(scores)), 3)
+    return mean_scores(
+        (([project(task.embeddings[split]) for split in SPLITS], task.targets) for task in judges),
+        thresholds,
+    )
 
 
-def baselines(judges: Sequence[UnseenTask], calibration: Floats) -> dict[str, list[float]]:
-    """The floats, their dimensions cut at medians, and a rotation of them cut at medians."""
-    floats = [
-        accuracy(
-            floats_form([task.embeddings[split] for split in ("train", "validation", "test")]),
-            task.targets,
-            np.arange(len(task.targets["train"])),
-        )
-        for task in judges
-    ]
+def baselines(judges: Sequence[UnseenTask], calibration: Floats) -> dict[str, list[Score]]:
+    """The dimensions of the embeddings as they are, and a rotation of them."""
     width = calibration.shape[1]
     normal = np.random.default_rng(0).normal(size=(width, width))
     rotation = np.linalg.qr(normal)[0].astype(np.float32)
     return {
-        "floats": [round(float(np.mean(floats)), 3)],
-        "own dimensions": [mean_accuracy(lambda values: values, judges, calibration)],
-        "rotated": [mean_accuracy(lambda values: values @ rotation, judges, calibration)],
+        "own dimensions": [mean_accuracies(lambda values: values, judges, calibration)],
+        "rotated": [mean_accuracies(lambda values: values @ rotation, judges, calibration)],
     }
 
 

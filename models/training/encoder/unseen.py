@@ -29,6 +29,7 @@ from models.training.encoder.embedder import (
     untrained,
 )
 from models.training.encoder.probe import (
+    SPLITS,
     Form,
     accuracy,
     bits_form,
@@ -91,7 +92,7 @@ def forms_of(
     forms = {"tfidf": words_form(task)}
     for name, embed in encoders.items():
         thresholds = np.median(embed(calibration), axis=0)
-        parts = [embed(task.splits[split].texts) for split in ("train", "validation", "test")]
+        parts = [embed(task.splits[split].texts) for split in SPLITS]
         if name == FROZEN:
             last = [part[:, -ONE_LAYER:] for part in parts]
             forms["frozen last layer, floats"] = floats_form(last)
