@@ -76,7 +76,8 @@ def test_encoders_behind_a_name_come_and_go(
             assert api.predict(f"asked of both, {n}")["usage"]["encoded"] == 1
         # In turn (tests/unit), unless one has no room for a moment, as on a busy machine.
         asked = [now - then for now, then in zip(passes(), before, strict=True)]
-        assert sum(asked) == 20 and min(asked) > 0, asked
+        assert sum(asked) == 20, asked
+        assert min(asked) > 0, asked
         name("127.0.0.2")  # the first is gone
         wait_for(lambda: set(states()) == {f"127.0.0.2:{port}"}, 15, "its being left")
         encoders[0].kill()

@@ -37,6 +37,10 @@ def test_no_fold_trains_on_what_it_is_judged_by() -> None:
             assert set(group) <= set(seen) or set(group) <= set(unseen)
 
 
+def test_without_a_fold_all_tasks_are_trained_on_and_judged() -> None:
+    assert split_fold(None) == (tasks_of(tuple(GROUPS)),) * 2
+
+
 def test_an_unknown_group_is_named() -> None:
     with pytest.raises(ValueError, match="weather"):
         tasks_of(("topic", "weather"))

@@ -87,11 +87,13 @@ def tasks_of(groups: Sequence[str]) -> tuple[str, ...]:
     return tuple(task for group in groups for task in GROUPS[group])
 
 
-def split_fold(fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tasks to train on and tasks that stay unseen, of one fold."""
+def split_fold(fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tasks to train on and tasks to be judged by, which stay unseen; None: all tasks, for both."""
+    everything = tasks_of(tuple(GROUPS))
+    if fold is None:
+        return everything, everything
     unseen = tasks_of(FOLDS[fold])
-    seen = tuple(task for task in tasks_of(tuple(GROUPS)) if task not in unseen)
-    return seen, unseen
+    return tuple(task for task in everything if task not in unseen), unseen
 
 
 def load_task(root: Path, name: str, rows: dict[Split, int]) -> TaskData:

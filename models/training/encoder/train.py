@@ -29,13 +29,7 @@ from models.training.encoder.embedder import Embedder, teacher_of
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import STATE, Embeddings, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
-from models.training.encoder.suite import (
-    GROUPS,
-    TaskData,
-    load_task,
-    split_fold,
-    tasks_of,
-)
+from models.training.encoder.suite import TaskData, load_task, split_fold
 
 
 def main() -> None:
@@ -70,13 +64,12 @@ def main() -> None:
         frozen_layers=arguments.frozen_layers,
         adapter_rank=arguments.adapter_rank,
     )
-    names = tasks_of(tuple(GROUPS)) if arguments.fold is None else split_fold(arguments.fold)[0]
     teachers = [
         Embedder(teacher_of(folder), arguments.cache, plan.max_tokens)
         for folder in (None, *arguments.teacher)
     ]
     tasks = []
-    for name in names:
+    for name in split_fold(arguments.fold)[0]:
         task = load_task(arguments.data, name, _rows(plan))
         taught = teach(task.splits["train"].texts, teachers) if plan.keep else None
         tasks.append(tokenize(task, taught, design, plan))

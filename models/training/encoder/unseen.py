@@ -5,7 +5,8 @@
 
 One logistic regression a task, on the same rows for every representation: majority, TF-IDF,
 floats and bits of the untrained backbone, floats and bits of each trained encoder. Its strength is
-chosen on validation rows. Also from few examples a class, over several draws.
+chosen on validation rows. Also from few examples a class, over several draws. Without `--fold`,
+all tasks: for an encoder that was trained on them, beside what is fine-tuned for each.
 
 Source: Du et al. (2020), section 4.2: heads on frozen codes of tasks outside the training.
 """
@@ -47,12 +48,12 @@ ONE_LAYER = 384
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--fold", type=int, required=True)
+    parser.add_argument("--fold", type=int)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--trained", type=Path, nargs="*", default=[])
     parser.add_argument("--blend", type=float, nargs="*", default=[], help="see `blended`")
-    parser.add_argument("--tasks", nargs="*", help="only these of the fold")
+    parser.add_argument("--tasks", nargs="*", help="only these")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-rows", type=int, default=1500)
     parser.add_argument("--validation-rows", type=int, default=300)
