@@ -6,7 +6,8 @@
 #
 # On 2 cores with bf16 an estimated 4 hours (not run whole yet). SMALL=1: three tasks and few rows, into
 # out/baselines-small; its figures say nothing but that it runs.
-# ENCODER: a results file of the shared encoder (JSONL with task and test_accuracy), for the figure.
+# TRAINED: folder of runs/train_encoder.sh (SIZE=full), whose ship-all was trained on all 42 tasks: heads
+# on its frozen codes join the table, from the same rows.
 set -eu
 cd "$(dirname "$0")/.."
 : "${DATA:?set DATA to the folder of tasks}"
@@ -30,8 +31,15 @@ fi
 .venv/bin/python -m models.training.encoder.distill --data "$DATA" --out "$out" \
   --cache "$out/embeddings" $general
 
+# The shared encoder on the tasks that it was trained on (seen.json, encoder.jsonl). An hour of one core.
+if [ -n "${TRAINED:-}" ]; then
+  .venv/bin/python -m models.training.encoder.unseen --data "$DATA" --cache "$TRAINED/cache" \
+    --train-rows 4000 --validation-rows 500 --test-rows 1000 --shots \
+    --trained "$TRAINED/ship-all/best" --out "$out/seen.json" --lines "$out/encoder.jsonl"
+fi
+
 # Needs the machine for itself.
 # shellcheck disable=SC2086
 .venv/bin/python -m benchmarks.break_even --data "$DATA" --students "$out/students" --out "$figure" \
   --accuracy 3x384="$out/distilled-3x384.jsonl" --accuracy 2x192="$out/distilled-2x192.jsonl" \
-  ${ENCODER:+--accuracy encoder="$ENCODER"} $timing
+  ${TRAINED:+--accuracy encoder="$out/encoder.jsonl"} $timing

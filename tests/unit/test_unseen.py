@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from models.training.encoder.embedder import Embedder
 from models.training.encoder.model import Design, MultiTaskEncoder
+from models.training.encoder.results import mean_accuracies
 from models.training.encoder.suite import Rows, TaskData
-from models.training.encoder.unseen import FROZEN, forms_of, means_of, measure
+from models.training.encoder.unseen import FROZEN, forms_of, lines_of, means_of, measure
 from tests.unit.tiny import words
 
 
@@ -41,6 +43,10 @@ def test_all_representations_of_a_task(tiny_bert: Path, tmp_path: Path) -> None:
         assert by["all"]["tfidf"] > 95
     assert results["two"]["all"]["majority"] == 50.0
     assert results["three"]["all"]["majority"] == round(100 / 3, 3)
+    path = tmp_path / "lines.jsonl"
+    path.write_text(lines_of(results, "run bits"))
+    mean = round(sum(by["all"]["run bits"] for by in results.values()) / 2, 3)
+    assert mean_accuracies({"encoder": path}) == ({"encoder": pytest.approx(mean, abs=0.002)}, 2)
     means = means_of(results)
     assert set(means) == {"all", "4"}
     assert set(means["4"]) == set(means["all"]) - {"majority"}

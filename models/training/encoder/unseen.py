@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--fold", type=int)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lines", type=Path, help="gets a line a task: the last encoder's bits")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--trained", type=Path, nargs="*", default=[])
     parser.add_argument("--blend", type=float, nargs="*", default=[], help="see `blended`")
@@ -83,6 +84,8 @@ def main() -> None:
         print(name, json.dumps(results[name]["all"]), flush=True)
     means = means_of(results)
     arguments.out.write_text(json.dumps({"means": means, "tasks": results}, indent=1) + "\n")
+    if arguments.lines:
+        arguments.lines.write_text(lines_of(results, f"{list(encoders)[-1]} bits"))
     print(json.dumps(means))
 
 
@@ -118,6 +121,15 @@ def measure(
             name: few_shot_accuracy(form, targets, count, draws) for name, form in forms.items()
         }
     return results
+
+
+def lines_of(results: Mapping[str, Mapping[str, Mapping[str, float]]], form: str) -> str:
+    """A line a task as other trainings write them (`results.read_lines`): one representation's."""
+    lines = (
+        {"task": task, "test_accuracy": by["all"][form], "representation": form}
+        for task, by in results.items()
+    )
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def means_of(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
