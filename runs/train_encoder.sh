@@ -7,6 +7,7 @@
 #       all of runs/train_encoder_jobs.json: what was compared over three folds, and the one to ship.
 #       TEACHER holds all-mpnet-base-v2. On an NVIDIA H200 about 10 minutes; on 2 cores days.
 #
+# DATA holds a folder a task; models.training.fetch makes one of a Hugging Face data set.
 # RUNS is where checkpoints and logs go (out/encoder by default).
 set -eu
 cd "$(dirname "$0")/.."
