@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import save_svg, svg_pyplot
 from models.training.encoder.cost import Costs, break_even
 
 HIT_RATIOS = (0.0, 0.5, 0.9)
@@ -56,12 +57,7 @@ def _tasks(found: int | None) -> str:
 
 def write_figure(pairs: Sequence[Pair], accuracies: Mapping[str, float], path: Path) -> None:
     """Costs over the number of tasks, one panel an encoder."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    # No date and no random names: the same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "polyhead"
-    from matplotlib import pyplot
+    pyplot = svg_pyplot()
 
     encoders = list(dict.fromkeys(pair.encoder for pair in pairs))
     figure, panels = pyplot.subplots(
@@ -90,5 +86,4 @@ def write_figure(pairs: Sequence[Pair], accuracies: Mapping[str, float], path: P
         panel.set(xlabel="tasks", ylabel="µs a text", yscale="log", xlim=(1, MOST_TASKS))
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    save_svg(figure, path)

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import save_svg, svg_pyplot
+
 PANELS = {
     "hit_ratio": "share found",
     "answered_a_s": "texts answered a second",
@@ -26,12 +28,7 @@ def main() -> None:
 
 def write_figure(rounds: list[dict[str, Any]], path: Path) -> None:
     """A panel a figure, a mark a phase, a shade a round; on the line all would be right."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    # No date and no random names: the same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "polyhead"
-    from matplotlib import pyplot
+    pyplot = svg_pyplot()
 
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(16, 3.6), layout="constrained")
     phases = [name for name in rounds[0]["predicted"] if name != "redis"]
@@ -51,8 +48,7 @@ def write_figure(rounds: list[dict[str, Any]], path: Path) -> None:
         panel.set(title=title, xlabel="measured", ylabel="predicted", xscale=scale, yscale=scale)
         panel.grid(alpha=0.3)
     panels[0].legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    save_svg(figure, path)
 
 
 if __name__ == "__main__":

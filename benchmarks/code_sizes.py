@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import save_svg, svg_pyplot
 from models.training.encoder.suite import FOLDS, split_fold
 
 LEARNED = re.compile(r"(\d+) bits, ")
@@ -117,12 +118,7 @@ def table(sizes: Sequence[Size], base: float) -> str:
 
 def write_figure(sizes: Sequence[Size], base: float, path: Path) -> None:
     """Accuracy over bytes."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    # No date and no random names: the same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "polyhead"
-    from matplotlib import pyplot
+    pyplot = svg_pyplot()
 
     figure, panel = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
     learned = [size for size in sizes if size.learned]
@@ -150,8 +146,7 @@ def write_figure(sizes: Sequence[Size], base: float, path: Path) -> None:
     panel.minorticks_off()
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    save_svg(figure, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

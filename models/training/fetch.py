@@ -16,11 +16,11 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from models.training.datasets import Split
+from models.training.datasets import SPLITS, Split
 
 Row = tuple[str, str]  # text and the name of its label
 SHARE = 0.1
@@ -110,7 +110,7 @@ def split_rows(found: Mapping[str, Sequence[Row]], seed: int) -> dict[Split, lis
             aside = round(len(found["train"]) * SHARE)
             splits[split], splits["train"] = splits["train"][:aside], splits["train"][aside:]
     taken: set[str] = set()
-    for split in reversed(get_args(Split)):
+    for split in reversed(SPLITS):
         splits[split] = [row for row in splits[split] if _plain(row[0]) not in taken]
         taken |= {_plain(text) for text, _ in splits[split]}
         if not splits[split]:

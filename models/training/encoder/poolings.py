@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from models.packing import round_up
+from models.training.datasets import SPLITS
 from models.training.encoder.batches import by_length
 from models.training.encoder.embedder import Floats, calibration_texts, untrained
 from models.training.encoder.hidden import HiddenStates, States
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskCode
 from models.training.encoder.pooler import Pooler
-from models.training.encoder.probe import SPLITS, Score, mean_scores
+from models.training.encoder.probe import Score, mean_scores
 from models.training.encoder.suite import TaskData, load_task, split_fold
 
 SEEN_ROWS: Any = {"train": 600, "validation": 100}

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from models.training.datasets import Split
+from models.training.datasets import SPLITS
 from models.training.encoder.embedder import Floats
 from models.training.encoder.suite import TaskData, choose_shots
 from models.training.logistic import LinearMap, fit_path
@@ -25,7 +25,6 @@ STRENGTHS = {
     "floats": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
     "words": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Features: TypeAlias = Floats | csr_matrix
 Answer = Callable[[Any], NDArray[np.int64]]  # features to class indexes
 Score = dict[str, float]  # mean test accuracies in percent, of `floats` and of `bits`

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.training.datasets import SPLITS
 from models.training.encoder.embedder import (
     Embedder,
     Floats,
@@ -35,7 +36,7 @@ from models.training.encoder.embedder import (
 )
 from models.training.encoder.loop import Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskCode
-from models.training.encoder.probe import SPLITS, Score, mean_scores
+from models.training.encoder.probe import Score, mean_scores
 from models.training.encoder.suite import TaskData, load_task, split_fold
 
 SEEN_ROWS: Any = {"train": 2000, "validation": 200}

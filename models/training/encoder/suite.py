@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.datasets import Split, read_meta, read_split
+from models.training.datasets import SPLITS, Split, read_meta, read_split
 
 # By the question that is asked, across domains: tweets' sentiment goes with films'.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -110,7 +109,7 @@ def load_task(root: Path, name: str, rows: dict[Split, int]) -> TaskData:
     labels = tuple(read_meta(root, name)["label_names"])
     index = {label: number for number, label in enumerate(labels)}
     splits: dict[Split, Rows] = {}
-    for split in get_args(Split):
+    for split in SPLITS:
         if split in rows:
             whole = read_split(root, name, split)
             order = np.arange(len(whole.texts))

@@ -33,6 +33,7 @@ from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
 from models.training.calibrate import BACKBONE
+from models.training.datasets import SPLITS
 from models.training.encoder.embedder import (
     CALIBRATION_ROWS,
     MAX_TOKENS,
@@ -264,7 +265,7 @@ def train_and_judge(job: Job, material: Material, folder: Path) -> dict[str, Any
         tasks = {}
         for name in unseen:
             judged = material.judged[name]
-            parts = [embed(judged.ids[split]) for split in ("train", "validation", "test")]
+            parts = [embed(judged.ids[split]) for split in SPLITS]
             forms = {"floats": floats_form(parts), "bits": bits_form(parts, thresholds)}
             tasks[name] = judge(judged.targets, forms, job)
     means = {

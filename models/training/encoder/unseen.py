@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.training.datasets import SPLITS
 from models.training.encoder.embedder import (
     Embedder,
     blended,
@@ -30,7 +31,6 @@ from models.training.encoder.embedder import (
     untrained,
 )
 from models.training.encoder.probe import (
-    SPLITS,
     Form,
     accuracy,
     bits_form,
