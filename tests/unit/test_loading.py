@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from transformers import AutoModel
 
 from app.settings import DEFAULT_ENCODER
 from models.artifact import ArtifactError, EncoderManifest
-from models.bulk import encode_texts
+from models.bulk import embed_texts, encode_texts
 from models.loading import load_encoder, offers_of
 from models.profiles import Machine, Offer
 from models.source import (
@@ -26,7 +28,15 @@ from models.source import (
     position_limit,
     thresholds_in,
 )
-from tests.unit.tiny import change_config, weights_of, words, write_bert, write_roberta
+from models.tokenization import TextTokenizer
+from tests.unit.tiny import (
+    change_config,
+    weights_of,
+    words,
+    write_bert,
+    write_mpnet,
+    write_roberta,
+)
 
 TEXTS = [words(n, start=3 * n) for n in range(30)]
 BITS = 32
@@ -195,6 +205,26 @@ def test_a_position_limit_that_is_no_number(tmp_path: Path, backend: str) -> Non
     change_config(folder, max_position_embeddings=None)
     with pytest.raises(ArtifactError):
         load_encoder(str(folder), backend=backend, **FP32)
+
+
+@pytest.mark.parametrize("write", [write_bert, write_mpnet], ids=["bert", "mpnet"])
+@pytest.mark.parametrize("layers", [(-3, -2), (1,), (0,), (-1, 1)])
+def test_layers_from_within_are_transformers_own(
+    tmp_path: Path, write: Callable[..., Path], layers: tuple[int, ...]
+) -> None:
+    backbone = write(tmp_path / "backbone", num_hidden_layers=3)
+    manifest = EncoderManifest("n", str(backbone), layers=layers, max_tokens=32)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    found = embed_texts(load_encoder(str(tmp_path), backend="torch", **FP32), TEXTS)
+    model = AutoModel.from_pretrained(backbone, add_pooling_layer=False).eval()
+    for tokens, embedding in zip(
+        TextTokenizer(backbone / "tokenizer.json", 32)(TEXTS), found, strict=True
+    ):
+        ids = torch.from_numpy(tokens.windows[0]).long()[None]
+        with torch.no_grad():
+            hidden = model(input_ids=ids, output_hidden_states=True).hidden_states
+        expected = torch.cat([hidden[layer][0].mean(dim=0) for layer in layers])
+        np.testing.assert_allclose(embedding, expected.numpy(), atol=2e-5)
 
 
 def test_a_roberta_without_a_padding_id(tmp_path: Path) -> None:

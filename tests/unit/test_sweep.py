@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from models.training.backbones import SHIPPED
 from models.training.encoder import sweep
 from models.training.encoder.loop import Plan
 from models.training.encoder.suite import GROUPS, tasks_of
@@ -55,7 +56,7 @@ def test_jobs_of_files_each_get_a_result(data: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(jobs))
     out = tmp_path / "out"
     out.mkdir()
-    teachers = {"own": None, "other": str(tmp_path / "bert")}
+    teachers = {"own": SHIPPED, "other": str(tmp_path / "bert")}
     material = read_material(data, tmp_path / "cache", teachers, 30)
     assert material.taught["own", "first"].shape[0] == 30
     assert material.taught["other", "first"].shape == (30, 32)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from models.training.encoder.averages import Averages
 from models.training.encoder.batches import pad
-from models.training.encoder.embedder import Embedder, teacher_of, trained
+from models.training.encoder.embedder import Embedder, trained, untrained
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import BEST, LOG, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
@@ -62,7 +62,7 @@ def tokenized(backbone: Path, cache: Path, plan: Plan = PLAN) -> list[TrainingTa
     for number, classes in enumerate((2, 3)):
         one = task(f"task {number}", classes, number)
         texts = one.splits["train"].texts
-        teacher = Embedder(teacher_of(str(backbone)), cache, plan.max_tokens)
+        teacher = Embedder(untrained(str(backbone)), cache, plan.max_tokens)
         taught = teach(texts, [teacher]) if plan.keep else None
         done.append(tokenize(one, taught, Design(str(backbone)), plan))
     return done
@@ -168,7 +168,7 @@ def test_losses_are_one_at_chance(backbone: Path, tmp_path: Path) -> None:
 
 def test_the_teacher_is_asked_once(backbone: Path, tmp_path: Path) -> None:
     texts = [words(3), words(5, 2)]
-    own, shorter = (Embedder(teacher_of(str(backbone)), tmp_path, limit) for limit in (16, 8))
+    own, shorter = (Embedder(untrained(str(backbone)), tmp_path, limit) for limit in (16, 8))
     first = teach(texts, [own])
     (path,) = tmp_path.iterdir()
     np.save(path, np.zeros_like(first))

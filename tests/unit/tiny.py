@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    MPNetConfig,
+    MPNetModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 WORDS = 60
 VOCABULARY = 64
@@ -63,6 +70,13 @@ def write_roberta(folder: Path, *, positions: int = 42, seed: int = 0, **fields:
     torch.manual_seed(seed)
     model = RobertaModel(config, add_pooling_layer=False)
     return _write(folder, model)
+
+
+def write_mpnet(folder: Path, *, seed: int = 0, **fields: Any) -> Path:
+    """An MPNet: places are told apart by how far they lie from each other, too."""
+    config = MPNetConfig(**SIZES | {"max_position_embeddings": 42, "pad_token_id": 1} | fields)
+    torch.manual_seed(seed)
+    return _write(folder, MPNetModel(config, add_pooling_layer=False))
 
 
 def _write(folder: Path, model: Any) -> Path:

@@ -27,7 +27,7 @@ from torch.nn import functional
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
-from models.training.calibrate import BACKBONE
+from models.training.backbones import BACKBONE
 from models.training.encoder.classifier import (
     ClassifierTask,
     RowLimits,

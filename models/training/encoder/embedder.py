@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
-from models.training.calibrate import BACKBONE
+from models.training.backbones import SHIPPED, parse_backbone
 from models.training.encoder.batches import by_length, pad
 from models.training.encoder.fitting import this_hardware
 from models.training.encoder.model import Design, MultiTaskEncoder
@@ -85,14 +85,17 @@ def calibration_texts(data: Path, tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def untrained() -> MultiTaskEncoder:
-    """The backbone as it comes, its last four layers."""
-    return MultiTaskEncoder(Design(resolve_backbone(BACKBONE)), {}).eval()
+def untrained(named: str = SHIPPED) -> MultiTaskEncoder:
+    """A backbone as it comes, mean-pooled; by default what the shipped encoder starts from.
 
+    Args:
+        named: see `parse_backbone`.
 
-def teacher_of(folder: str | None) -> MultiTaskEncoder:
-    """An encoder to learn from: the last layer of one in a folder; None: `untrained`."""
-    return untrained() if folder is None else MultiTaskEncoder(Design(folder, layers=(-1,)), {})
+    Raises:
+        ValueError: it names none.
+    """
+    backbone, layers = parse_backbone(named)
+    return MultiTaskEncoder(Design(resolve_backbone(backbone), layers=layers), {}).eval()
 
 
 def trained(folder: Path) -> MultiTaskEncoder:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.artifact import resolve_backbone
-from models.training.calibrate import BACKBONE
+from models.training.backbones import BACKBONE
 from models.training.encoder.classifier import (
     ClassifierTask,
     RowLimits,

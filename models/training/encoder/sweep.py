@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.tokens import Ids
-from models.training.calibrate import BACKBONE
+from models.training.backbones import BACKBONE, SHIPPED, parse_backbone
 from models.training.datasets import SPLITS
 from models.training.encoder.embedder import (
     CALIBRATION_ROWS,
     MAX_TOKENS,
     Embedder,
-    teacher_of,
     trained,
     untrained,
 )
@@ -106,12 +105,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=Path, nargs="*", default=[])
     parser.add_argument("--watch", type=Path, help="folder of further files of jobs")
     parser.add_argument("--watch-seconds", type=float, default=0.0)
-    parser.add_argument("--teacher", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--teacher", nargs="*", default=[], metavar="NAME=BACKBONE@LAYERS")
     parser.add_argument("--train-rows", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    teachers = {"own": None} | dict(one.split("=", 1) for one in arguments.teacher)
+    teachers = {"own": SHIPPED} | dict(one.split("=", 1) for one in arguments.teacher)
     material = read_material(arguments.data, arguments.cache, teachers, arguments.train_rows)
     print(json.dumps({"ready": round(time.perf_counter(), 1)}), flush=True)
     jobs = [job for path in arguments.jobs for job in read_jobs(path)]
@@ -150,7 +149,7 @@ def read_jobs(path: Path) -> list[Job]:
 
 
 def read_material(
-    data: Path, cache: Path, teachers: Mapping[str, str | None], train_rows: int
+    data: Path, cache: Path, teachers: Mapping[str, str], train_rows: int
 ) -> Material:
     """Read and tokenize all tasks, a process each, and have the teachers embed them.
 
@@ -158,7 +157,7 @@ def read_material(
     """
     names = tasks_of(tuple(GROUPS))
     backbone = resolve_backbone(BACKBONE)
-    folders = {name: folder or backbone for name, folder in teachers.items()}
+    folders = {n: resolve_backbone(parse_backbone(named)[0]) for n, named in teachers.items()}
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(mp_context=context) as pool:
         orders = [(data, name, backbone, train_rows, folders) for name in names]
@@ -166,9 +165,9 @@ def read_material(
     processes = [
         context.Process(
             target=_teach,
-            args=({task.name: ids[teacher] for task, _, ids in read}, folder, cache / teacher),
+            args=({task.name: ids[teacher] for task, _, ids in read}, named, cache / teacher),
         )
-        for teacher, folder in teachers.items()
+        for teacher, named in teachers.items()
     ]
     for process in processes:
         process.start()
@@ -211,13 +210,13 @@ def _tokens(texts: Sequence[str], folder: str, limit: int) -> list[Ids]:
     return [one.windows[0] for one in tokenizer(texts)]
 
 
-def _teach(rows: Mapping[str, Sequence[Ids]], folder: str | None, to: Path) -> None:
-    """A teacher's embeddings of all tasks' training rows: its last layer, or our last four."""
+def _teach(rows: Mapping[str, Sequence[Ids]], named: str, to: Path) -> None:
+    """A teacher's embeddings of all tasks' training rows."""
     to.mkdir(parents=True, exist_ok=True)
     if all(_is_made(to / f"{name}.npy", len(ids)) for name, ids in rows.items()):
         return
     with tempfile.TemporaryDirectory() as nothing:
-        embed = Embedder(teacher_of(folder), Path(nothing))
+        embed = Embedder(untrained(named), Path(nothing))
         for name, ids in rows.items():
             np.save(to / f"{name}.npy", embed.of_tokens(ids).astype(np.float16))
 

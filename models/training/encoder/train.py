@@ -23,9 +23,9 @@ import torch
 
 from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
-from models.training.calibrate import BACKBONE
+from models.training.backbones import SHIPPED, parse_backbone
 from models.training.encoder.batches import pad
-from models.training.encoder.embedder import Embedder, teacher_of
+from models.training.encoder.embedder import Embedder, untrained
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import STATE, Embeddings, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
@@ -41,8 +41,10 @@ def main() -> None:
         "--teacher",
         nargs="*",
         default=[],
+        metavar="BACKBONE@LAYERS",
         help="encoders to keep readable beside the untrained one",
     )
+    parser.add_argument("--backbone", default=SHIPPED, metavar="BACKBONE@LAYERS")
     parser.add_argument("--threads", type=int, default=2, help="two runs of one are faster yet")
     parser.add_argument("--fold", type=int)
     parser.add_argument("--bits", type=int)
@@ -56,8 +58,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     plan = replace(defaults, **{name: getattr(arguments, name) for name in asdict(defaults)})
+    backbone, layers = parse_backbone(arguments.backbone)
     design = Design(
-        resolve_backbone(BACKBONE),
+        resolve_backbone(backbone),
+        layers,
         bits=arguments.bits,
         estimator=arguments.estimator,
         noise=arguments.noise,
@@ -65,8 +69,8 @@ def main() -> None:
         adapter_rank=arguments.adapter_rank,
     )
     teachers = [
-        Embedder(teacher_of(folder), arguments.cache, plan.max_tokens)
-        for folder in (None, *arguments.teacher)
+        Embedder(untrained(named), arguments.cache, plan.max_tokens)
+        for named in (arguments.backbone, *arguments.teacher)
     ]
     tasks = []
     for name in split_fold(arguments.fold)[0]:

@@ -4,9 +4,9 @@
         --out result.json [--trained RUN/best ...]
 
 One logistic regression a task, on the same rows for every representation: majority, TF-IDF,
-floats and bits of the untrained backbone, floats and bits of each trained encoder. Its strength is
-chosen on validation rows. Also from few examples a class, over several draws. Without `--fold`,
-all tasks: for an encoder that was trained on them, beside what is fine-tuned for each.
+floats and bits of the untrained backbone, of other backbones, and of each trained encoder. Its
+strength is chosen on validation rows. Also from few examples a class, over several draws. Without
+`--fold`, all tasks: for an encoder that was trained on them, beside what is fine-tuned for each.
 
 Source: Du et al. (2020), section 4.2: heads on frozen codes of tasks outside the training.
 """
@@ -53,6 +53,13 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, help="gets a line a task: the last encoder's bits")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--trained", type=Path, nargs="*", default=[])
+    parser.add_argument(
+        "--backbone",
+        nargs="*",
+        default=[],
+        metavar="BACKBONE@LAYERS",
+        help="others as they come, such as a larger one",
+    )
     parser.add_argument("--blend", type=float, nargs="*", default=[], help="see `blended`")
     parser.add_argument("--tasks", nargs="*", help="only these")
     parser.add_argument("--threads", type=int, default=2)
@@ -70,7 +77,7 @@ def main() -> None:
     }
     seen, unseen = split_fold(arguments.fold)
     calibration = calibration_texts(arguments.data, seen)
-    models = {FROZEN: untrained()}
+    models = {FROZEN: untrained()} | {named: untrained(named) for named in arguments.backbone}
     for path in arguments.trained:
         models[path.parent.name] = trained(path)
         for share in arguments.blend:
