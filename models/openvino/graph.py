@@ -22,8 +22,18 @@ from numpy.typing import NDArray
 from openvino import opset15 as ops
 
 from models.artifact import ArtifactError
+from models.openvino.distances import distance_buckets
 from models.openvino.shape import BertShape, name_prefix
+from models.packing import PACKED_MULTIPLE, round_up
 
+# What MPNet calls otherwise.
+MPNET_NAMES = {
+    "attention.self.query": "attention.attn.q",
+    "attention.self.key": "attention.attn.k",
+    "attention.self.value": "attention.attn.v",
+    "attention.output.dense": "attention.attn.o",
+    "attention.output.LayerNorm": "attention.LayerNorm",
+}
 # Inputs and how many dimensions each has.
 RANKS = {"ids": 1, "places": 1, "slots": 2, "mask": 2, "back": 1}
 MASKED = -1e4  # far below any attention score, and within every float type's range
@@ -56,6 +66,7 @@ class _Builder:
         self._shape = shape
         self._weights = weights
         self._prefix = name_prefix(weights)
+        self._names = MPNET_NAMES if shape.distance_buckets else {}
 
     def build(self, pooling: str, layers: Sequence[int]) -> ov.Model:
         inputs = {name: ops.parameter([-1] * rank, np.int32) for name, rank in RANKS.items()}
@@ -63,8 +74,11 @@ class _Builder:
             node.output(0).get_tensor().set_names({name})
         rows = _Rows(inputs["slots"].output(0), inputs["mask"].output(0), inputs["back"].output(0))
         hidden = [self._embed(inputs["ids"].output(0), inputs["places"].output(0))]
+        bias = rows.scores_mask
+        if self._shape.distance_buckets:
+            bias = ops.add(self._distance_bias(rows.width), bias)
         for number in range(self._shape.layers):
-            hidden.append(self._layer(number, hidden[-1], rows))
+            hidden.append(self._layer(number, hidden[-1], rows, bias))
         try:
             wanted = [hidden[layer] for layer in layers]
         except IndexError as error:
@@ -80,9 +94,11 @@ class _Builder:
         shape = self._shape
         words = self._tensor("embeddings.word_embeddings.weight", (-1, shape.hidden))
         table = self._tensor("embeddings.position_embeddings.weight", (-1, shape.hidden))
-        # One sequence a row: the token type is always 0, so its row joins the positions.
-        types = self._tensor("embeddings.token_type_embeddings.weight", (-1, shape.hidden))
-        table = table[shape.first_position :] + types[0]
+        table = table[shape.first_position :]
+        if shape.typed:
+            # One sequence a row: the token type is always 0, so its row joins the positions.
+            types = self._tensor("embeddings.token_type_embeddings.weight", (-1, shape.hidden))
+            table = table + types[0]
         if len(table) < shape.positions:
             raise ArtifactError(f"the backbone has {len(table)} positions, not {shape.positions}")
         looked_up = ops.gather(_f32(words), ids, _i32(0))
@@ -90,7 +106,20 @@ class _Builder:
         # (1, m, h) from here on: of two dimensions, OpenVINO fuses nothing with the products.
         return self._norm("embeddings.LayerNorm", ops.unsqueeze(states, _i32(0)))
 
-    def _layer(self, number: int, states: Any, rows: _Rows) -> Any:
+    def _distance_bias(self, width: Any) -> Any:
+        """`(1, heads, w, w)`: what MPNet adds to scores for how far apart two tokens lie."""
+        shape = self._shape
+        size = (shape.distance_buckets, shape.heads)
+        table = self._tensor("encoder.relative_attention_bias.weight", size)
+        positions = round_up(shape.positions, PACKED_MULTIPLE)  # rows are as much wider
+        by_distance = table[distance_buckets(positions, shape.distance_buckets)]
+        columns = ops.range(_i32(0), width, _i32(1), "i32")
+        distances = ops.subtract(ops.unsqueeze(columns, _i32(0)), ops.unsqueeze(columns, _i32(1)))
+        rows = ops.add(distances, _i32(positions - 1))
+        bias = ops.gather(_f32(by_distance.T), rows, _i32(1))
+        return ops.unsqueeze(bias, _i32(0))
+
+    def _layer(self, number: int, states: Any, rows: _Rows, bias: Any) -> Any:
         name = f"encoder.layer.{number}."
         hidden = self._shape.hidden
         square = (hidden, hidden)
@@ -105,7 +134,7 @@ class _Builder:
             False,
             False,
         )
-        shares = ops.softmax(ops.add(scores, rows.scores_mask), -1)
+        shares = ops.softmax(ops.add(scores, bias), -1)
         values = ops.transpose(rows.of(value, form), _i32([0, 2, 1, 3]))
         mixed = ops.transpose(ops.matmul(shares, values, False, False), _i32([0, 2, 1, 3]))
         joined = rows.undo(ops.reshape(mixed, _i32([1, -1, hidden]), False))
@@ -131,6 +160,8 @@ class _Builder:
         return ops.add(ops.multiply(normal, _f32(weight)), _f32(bias))
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        for ours, theirs in self._names.items():
+            name = name.replace(ours, theirs)
         tensor = self._weights.get(self._prefix + name)
         if tensor is None:
             raise ArtifactError(f"the backbone lacks {name}")
@@ -147,6 +178,7 @@ class _Rows:
 
     def __init__(self, slots: Any, mask: Any, back: Any) -> None:
         self._shape = ops.shape_of(slots, "i32")
+        self.width = ops.gather(self._shape, _i32(1), _i32(0))
         self._slots = ops.reshape(slots, _i32([-1]), False)
         self._back = back
         floats = ops.convert(mask, "f32")

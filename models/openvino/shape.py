@@ -8,7 +8,7 @@ from typing import Any
 
 from models.artifact import ArtifactError
 
-KINDS = ("bert", "roberta", "xlm-roberta", "camembert")
+KINDS = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet")
 ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
@@ -24,6 +24,8 @@ class BertShape:
         activation: `erf` or `tanh`, the form of the GELU.
         positions: the longest input.
         first_position: row of the position table that belongs to the first token.
+        typed: tokens have types, of which the first is meant.
+        distance_buckets: of the distances that attention is biased by; 0: it is not.
     """
 
     layers: int
@@ -33,6 +35,8 @@ class BertShape:
     activation: str
     positions: int
     first_position: int
+    typed: bool
+    distance_buckets: int
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> BertShape:
@@ -62,11 +66,17 @@ class BertShape:
                 activation=activation,
                 positions=int(config["max_position_embeddings"]) - first,
                 first_position=first,
+                typed=kind != "mpnet",
+                distance_buckets=int(config["relative_attention_num_buckets"])
+                if kind == "mpnet"
+                else 0,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"bad configuration of the backbone: {error!r}") from error
         if min(shape.layers, shape.hidden, shape.heads, shape.positions) < 1:
             raise ArtifactError("bad configuration of the backbone: a size is under 1")
+        if kind == "mpnet" and shape.distance_buckets < 4:
+            raise ArtifactError("bad configuration of the backbone: under 4 buckets of distances")
         if shape.hidden % shape.heads:
             raise ArtifactError(f"{shape.heads} heads do not divide {shape.hidden} dimensions")
         return shape

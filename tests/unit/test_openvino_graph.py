@@ -13,13 +13,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
+from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from models.artifact import ArtifactError
+from models.openvino.distances import distance_buckets
 from models.openvino.graph import build_graph
 from models.openvino.layout import lay_out
 from models.packing import PACKED_MULTIPLE, round_up
 from models.pooling import PoolingKind
-from tests.unit.tiny import FIRST_WORD, VOCABULARY, config_of, weights_of, write_bert, write_roberta
+from tests.unit.tiny import (
+    FIRST_WORD,
+    VOCABULARY,
+    config_of,
+    weights_of,
+    write_bert,
+    write_mpnet,
+    write_roberta,
+)
 
 HIDDEN = 32
 LENGTHS = ([1], [5], [16], [17], [3, 9, 17], [16, 2, 31, 16], [32, 33], [38, 1])
@@ -51,6 +61,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module")
 def roberta(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return tiny(write_roberta(tmp_path_factory.mktemp("roberta"), positions=42))
+
+
+@pytest.fixture(scope="module")
+def mpnet(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return tiny(write_mpnet(tmp_path_factory.mktemp("mpnet"), positions=42))
 
 
 def rows_of(lengths: Sequence[int], seed: int = 0) -> list[NDArray[np.int32]]:
@@ -87,7 +102,7 @@ def by_transformers(
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 def test_embeddings_are_those_of_transformers(
     kind: str, pooling: str, request: pytest.FixtureRequest
 ) -> None:
@@ -98,6 +113,13 @@ def test_embeddings_are_those_of_transformers(
         expected = by_transformers(model.reference, rows, pooling, [-1])
         for length in {max(lengths), min(40, max(lengths) + 5), 40}:
             np.testing.assert_allclose(by_graph(graph, rows, length), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("buckets", [4, 8, 32, 64])
+def test_distances_fall_into_the_buckets_of_transformers(buckets: int) -> None:
+    distances = torch.arange(-599, 600)
+    expected = MPNetEncoder.relative_position_bucket(distances, num_buckets=buckets)
+    assert np.array_equal(distance_buckets(600, buckets), expected.numpy())
 
 
 @pytest.mark.parametrize("layers", [(0,), (1, 0), (-1, -2, -3), (2, -1, 0, 0)])
@@ -165,6 +187,9 @@ BAD_CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": 64}, "has shape"),
     ({"num_attention_heads": 5}, "head|configuration"),
     ({"num_attention_heads": 0}, "head|configuration"),
+    ({"model_type": "mpnet"}, "bad configuration"),
+    ({"model_type": "mpnet", "relative_attention_num_buckets": 3}, "under 4 buckets"),
+    ({"model_type": "mpnet", "relative_attention_num_buckets": 32}, "lacks encoder.relative"),
 ]
 
 

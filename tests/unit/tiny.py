@@ -72,9 +72,11 @@ def write_roberta(folder: Path, *, positions: int = 42, seed: int = 0, **fields:
     return _write(folder, model)
 
 
-def write_mpnet(folder: Path, *, seed: int = 0, **fields: Any) -> Path:
-    """An MPNet: places are told apart by how far they lie from each other, too."""
-    config = MPNetConfig(**SIZES | {"max_position_embeddings": 42, "pad_token_id": 1} | fields)
+def write_mpnet(folder: Path, *, positions: int = 42, seed: int = 0, **fields: Any) -> Path:
+    """An MPNet: it also knows how far tokens lie from each other."""
+    config = MPNetConfig(
+        **SIZES | {"max_position_embeddings": positions, "pad_token_id": 1} | fields
+    )
     torch.manual_seed(seed)
     return _write(folder, MPNetModel(config, add_pooling_layer=False))
 
