@@ -1,7 +1,7 @@
 """Texts a second in process, beside other engines on the same weights, alternating in one run.
 
     python -m benchmarks.encoder [--data DATA] [--kind short|mixed|long] [--texts 1024]
-                                 [--rounds 5] [--profiles openvino-cpu-int8,...]
+                                 [--rounds 5] [--profiles openvino-cpu-int8,...] [--encoder FOLDER ...]
 
 From text to code (ours) or to embedding (the others), tokenizing included, on the same threads. The
 bare OpenVINO loop is tried in eight forms first and the fastest goes on. sentence-transformers runs
@@ -39,10 +39,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--profiles", default="", help="more of ours; `all` for every one here")
+    parser.add_argument("--encoder", nargs="*", default=[], help="other artifacts of ours")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     texts = texts_of(arguments.kind, arguments.texts, arguments.data)
     ours, runners = our_runners(arguments.profiles, arguments.threads)
+    for folder in arguments.encoder:
+        runners |= chosen_runner(folder, arguments.threads)
     print(json.dumps(shape_of(texts)), flush=True)
     if arguments.peers:
         calibration = texts_of("short", 300, arguments.data)
@@ -85,6 +88,15 @@ def our_runners(more: str, threads: int) -> tuple[str, dict[str, peers.Runner]]:
             encoder.warm_up()
             runners[profile.name] = partial(encode_texts, encoder)
     return chosen.name, runners
+
+
+def chosen_runner(folder: str, threads: int) -> dict[str, peers.Runner]:
+    """Another encoder in the profile that the service would choose for it, by both names."""
+    source = open_source(folder)
+    profile = choose_profile(this_machine(), offers_of(source), device="cpu")
+    encoder = load_profile(source, profile, threads)
+    encoder.warm_up()
+    return {f"{source.manifest.name} {profile.name}": partial(encode_texts, encoder)}
 
 
 def peer_runners(threads: int, calibration: list[str], texts: list[str]) -> dict[str, peers.Runner]:

@@ -1,7 +1,7 @@
 """Make an encoder artifact: thresholds at the medians of ordinary texts.
 
     python -m models.training.calibrate --data DATA --out models/artifacts/NAME [--trained RUN/best]
-    python -m models.training.calibrate --data DATA --out FOLDER --backbone all-mpnet-base-v2@-4,-3
+    python -m models.training.calibrate --texts FILE --out FOLDER --backbone all-mpnet-base-v2@-4,-3
 
 The backbone is named, not copied; what training changed of it (`models.training.encoder.train`)
 is stored beside the thresholds in 16-bit floats. A backbone as it comes may be any Hugging Face
@@ -25,19 +25,8 @@ from models.pooling import PoolingKind
 from models.profiles import Profile
 from models.source import QUANTIZER_WEIGHTS, TRAINED_WEIGHTS, Source, open_source
 from models.training.backbones import SHIPPED, parse_backbone
-from models.training.datasets import read_split
+from models.training.ordinary import add_options, described, ordinary_texts
 
-# Tasks whose licence is stated, of different kinds of text.
-TASKS = (
-    "banking77",
-    "clinc150",
-    "goemotions",
-    "stackoverflow_sentiment",
-    "davidson_hate",
-    "clickbait",
-    "humour_short_texts",
-    "csabstruct",
-)
 ROWS = 400
 MAX_TOKENS = 512
 FP32 = (Profile("openvino", "cpu", "fp32"), Profile("torch", "cpu", "fp32"))
@@ -45,20 +34,21 @@ FP32 = (Profile("openvino", "cpu", "fp32"), Profile("torch", "cpu", "fp32"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--backbone", default=SHIPPED, metavar="BACKBONE@LAYERS")
     parser.add_argument("--trained", type=Path, help="the best weights of a run that it started")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {} if arguments.trained is None else put_trained(arguments.trained, arguments.out)
-    manifest = manifest_of(arguments.out.name, arguments.backbone, about)
+    calibration = described(arguments, ROWS) | {"statistic": "median"}
+    manifest = manifest_of(arguments.out.name, arguments.backbone, about, calibration)
     source = Source(manifest, arguments.out, resolve_backbone(manifest.backbone))
     (arguments.out / QUANTIZER_WEIGHTS).unlink(missing_ok=True)
     # fp32: thresholds are part of the artifact and must not depend on this machine's profile.
     profile = next(one for one in FP32 if one.name in offers_of(source))
     encoder = load_profile(source, profile, threads=2)
-    texts = [t for task in TASKS for t in read_split(arguments.data, task, "train").texts[:ROWS]]
+    texts = ordinary_texts(arguments, ROWS)
     raw = embed_texts(encoder, texts)
     thresholds = np.median(raw, axis=0).astype(np.float32)
     save_file({"thresholds": thresholds}, arguments.out / QUANTIZER_WEIGHTS)
@@ -90,13 +80,16 @@ def put_trained(run: Path, out: Path) -> dict[str, Any]:
     return about
 
 
-def manifest_of(name: str, named: str, about: dict[str, Any]) -> EncoderManifest:
+def manifest_of(
+    name: str, named: str, about: dict[str, Any], calibration: dict[str, Any]
+) -> EncoderManifest:
     """The manifest of an encoder.
 
     Args:
         name: of the artifact.
         named: the backbone and its layers; see `parse_backbone`.
         about: what a training run says of itself; empty for a backbone as it comes.
+        calibration: how the thresholds are measured.
 
     Raises:
         ArtifactError: there is no such backbone.
@@ -104,9 +97,7 @@ def manifest_of(name: str, named: str, about: dict[str, Any]) -> EncoderManifest
     backbone, layers = parse_backbone(named)
     design = about.get("design", {"pooling": "mean", "layers": layers})
     description = f"{backbone}, one bit a dimension at its median over ordinary text."
-    extra: dict[str, Any] = {
-        "calibration": {"tasks": list(TASKS), "rows_each": ROWS, "statistic": "median"}
-    }
+    extra: dict[str, Any] = {"calibration": calibration}
     if about:
         description += f" Trained over {len(about['tasks'])} tasks."
         extra["training"] = {key: about[key] for key in ("tasks", "plan", "step")}

@@ -33,8 +33,7 @@ from models.packing import PACKED_MULTIPLE, round_up
 from models.source import QUANTIZER_WEIGHTS, STORED, Source, backbone_weights, open_source
 from models.tokenization import TextTokenizer
 from models.training.calibrate import ROWS as THRESHOLD_ROWS
-from models.training.calibrate import TASKS
-from models.training.datasets import read_split
+from models.training.ordinary import add_options, described, ordinary_texts
 
 ROWS_EACH = 125
 # How far outliers of activations move into the weights (SmoothQuant's alpha); see experiments.md.
@@ -43,17 +42,17 @@ SMOOTH = 0.99
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_options(parser)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     source = open_source(str(arguments.encoder))
     started = time.perf_counter()
-    texts = _texts(arguments.data, ROWS_EACH)
+    texts = ordinary_texts(arguments, ROWS_EACH)
     graph = quantized_graph(source, texts)
     folder = arguments.encoder / STORED
-    write_stored(source, graph, folder, {"tasks": list(TASKS), "rows_each": ROWS_EACH})
-    threshold_texts = _texts(arguments.data, THRESHOLD_ROWS)
+    write_stored(source, graph, folder, described(arguments, ROWS_EACH))
+    threshold_texts = ordinary_texts(arguments, THRESHOLD_ROWS)
     thresholds = calibrate(arguments.encoder, threshold_texts, arguments.threads)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(
@@ -133,10 +132,6 @@ def calibrate(artifact: Path, texts: Sequence[str], threads: int) -> NDArray[np.
 def _feed(row: NDArray[np.int32], pad_id: int) -> dict[str, NDArray[np.int32]]:
     # No token at the end that is none: it would be measured with the others.
     return lay_out([row], round_up(len(row), PACKED_MULTIPLE), pad_id, multiple=1).inputs()
-
-
-def _texts(data: Path, rows: int) -> list[str]:
-    return [text for task in TASKS for text in read_split(data, task, "train").texts[:rows]]
 
 
 if __name__ == "__main__":

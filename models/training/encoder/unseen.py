@@ -77,7 +77,9 @@ def main() -> None:
     }
     seen, unseen = split_fold(arguments.fold)
     calibration = calibration_texts(arguments.data, seen)
-    models = {FROZEN: untrained()} | {named: untrained(named) for named in arguments.backbone}
+    models = {FROZEN: untrained()}
+    for named in arguments.backbone:
+        models[named.rpartition("/")[2]] = untrained(named)  # a folder's place is nobody's business
     for path in arguments.trained:
         models[path.parent.name] = trained(path)
         for share in arguments.blend:
