@@ -1,7 +1,8 @@
 """Texts a second in process, beside other engines on the same weights, alternating in one run.
 
     python -m benchmarks.encoder [--data DATA] [--kind short|mixed|long] [--texts 1024]
-                                 [--rounds 5] [--profiles openvino-cpu-int8,...] [--encoder FOLDER ...]
+                                 [--rounds 5] [--profiles openvino-cpu-int8,...]
+                                 [--encoder FOLDER ...]
 
 From text to code (ours) or to embedding (the others), tokenizing included, on the same threads. The
 bare OpenVINO loop is tried in eight forms first and the fastest goes on. sentence-transformers runs
