@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from models.artifact import ArtifactError, EncoderManifest, read_tensors
 from models.cuda_graphs import CudaGraphs, shapes_to_capture
+from models.distances import distance_buckets
 from models.encoder import EncodedBatch, EncoderInfo
 from models.identity import digest_files, digest_thresholds, fingerprint_of, with_trained
 from models.packing import BatchRule, buckets_up_to
@@ -93,6 +94,8 @@ class TorchEncoder:
         if config.model_type in PLAIN_STACKS:
             # Layers over the highest that is read would be worked out for nobody.
             model.encoder.layer = model.encoder.layer[: max(1, *self._layers)]
+        if config.model_type == "mpnet":
+            _look_distances_up(model.encoder, position_limit(config.to_dict()))
         self._model = model.eval().to(self.device, _DTYPES[profile.dtype])
         self._quantizer = SignQuantizer(torch.from_numpy(thresholds)).to(self.device)
         buckets = buckets_up_to(manifest.max_tokens, position_limit(config.to_dict()))
@@ -186,6 +189,26 @@ def _load_model(backbone: str) -> tuple[Any, Any]:
     if missing:
         raise ArtifactError(f"backbone {backbone!r} lacks weights: {min(missing)}, …")
     return model, config
+
+
+def _look_distances_up(encoder: Any, positions: int) -> None:
+    """MPNet's buckets of distances from a table on the device.
+
+    Its own way makes them on the host at every pass, which waits for the device and keeps passes
+    from being captured.
+    """
+    buckets = distance_buckets(positions, encoder.config.relative_attention_num_buckets)
+    places = np.arange(positions)
+    table = buckets[places[None, :] - places[:, None] + positions - 1]
+    encoder.register_buffer("distance_buckets", torch.from_numpy(table), persistent=False)
+
+    def bias(states: torch.Tensor) -> torch.Tensor:
+        width = states.shape[1]
+        found = encoder.relative_attention_bias(encoder.distance_buckets[:width, :width])
+        each: torch.Tensor = found.permute(2, 0, 1)[None]
+        return each.expand(len(states), -1, -1, -1)
+
+    encoder.compute_position_bias = bias
 
 
 def _put_trained(model: Any, file: Path) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as ops
 
 from models.artifact import ArtifactError
-from models.openvino.distances import distance_buckets
+from models.distances import distance_buckets
 from models.openvino.shape import BertShape, name_prefix
 from models.packing import PACKED_MULTIPLE, round_up
 

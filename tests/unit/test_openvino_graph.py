@@ -16,7 +16,7 @@ from transformers import AutoModel
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from models.artifact import ArtifactError
-from models.openvino.distances import distance_buckets
+from models.distances import distance_buckets
 from models.openvino.graph import build_graph
 from models.openvino.layout import lay_out
 from models.packing import PACKED_MULTIPLE, round_up

@@ -1,4 +1,4 @@
-"""Embeddings of texts by encoders as they are trained, kept on disk: they cost minutes."""
+"""Embeddings of texts by encoders as they are trained, kept on disk."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from models.tokens import Ids
 from models.training.backbones import SHIPPED, parse_backbone
 from models.training.encoder.batches import by_length, pad
 from models.training.encoder.fitting import this_hardware
+from models.training.encoder.kept import kept
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import load_task
 
@@ -41,7 +42,6 @@ class Embedder:
         self._model = model.eval()
         self._cache, self._max_tokens = cache, max_tokens
         self._hardware = this_hardware()
-        cache.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(f"{max_tokens} {model.design}".encode())
         for value in model.state_dict().values():
             digest.update(value.contiguous().cpu().numpy().tobytes())
@@ -49,13 +49,7 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """`(n, width)` float32."""
-        key = hashlib.sha256(self._digest)
-        for text in texts:
-            key.update(b"\0" + text.encode())
-        path = self._cache / f"embeddings-{key.hexdigest()[:32]}.npy"
-        if not path.is_file():
-            np.save(path, self._embed(texts))
-        return np.asarray(np.load(path), dtype=np.float32)
+        return kept(self._cache, self._digest, texts, self._embed)
 
     def _embed(self, texts: Sequence[str]) -> Floats:
         tokenizer = Path(self._model.design.backbone) / "tokenizer.json"

@@ -25,11 +25,11 @@ from models.artifact import resolve_backbone
 from models.tokenization import TextTokenizer
 from models.training.backbones import SHIPPED, parse_backbone
 from models.training.encoder.batches import pad
-from models.training.encoder.embedder import Embedder, untrained
 from models.training.encoder.heads_first import fit_heads
 from models.training.encoder.loop import STATE, Embeddings, Plan, Trainer, TrainingTask
 from models.training.encoder.model import Design, MultiTaskEncoder
 from models.training.encoder.suite import TaskData, load_task, split_fold
+from models.training.encoder.teachers import Teacher, open_teacher
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         nargs="*",
         default=[],
         metavar="BACKBONE@LAYERS",
-        help="encoders to keep readable beside the untrained one",
+        help="encoders to keep readable beside the untrained one; also folders of artifacts",
     )
     parser.add_argument("--backbone", default=SHIPPED, metavar="BACKBONE@LAYERS")
     parser.add_argument("--threads", type=int, default=2, help="two runs of one are faster yet")
@@ -69,7 +69,7 @@ def main() -> None:
         adapter_rank=arguments.adapter_rank,
     )
     teachers = [
-        Embedder(untrained(named), arguments.cache, plan.max_tokens)
+        open_teacher(named, arguments.cache, plan.max_tokens, arguments.threads)
         for named in (arguments.backbone, *arguments.teacher)
     ]
     tasks = []
@@ -99,7 +99,7 @@ def train(
     Trainer(model, plan, tasks, pad, out, quiet=quiet).run()
 
 
-def teach(texts: Sequence[str], teachers: Sequence[Embedder]) -> Embeddings:
+def teach(texts: Sequence[str], teachers: Sequence[Teacher]) -> Embeddings:
     """What the teachers make of texts, side by side: `(n, width)` float16."""
     embeddings: Embeddings = np.concatenate(
         [embed(texts).astype(np.float16) for embed in teachers], axis=1
