@@ -73,7 +73,8 @@ def quantized_graph(source: Source, texts: Sequence[str]) -> ov.Model:
     """
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    # Its own way also sets the level of handlers that others attached.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     backbone = Path(source.backbone)
     manifest = source.manifest
     config = json.loads((backbone / "config.json").read_bytes())
