@@ -47,7 +47,7 @@ def bare_openvino_int8(threads: int, calibration: Sequence[str]) -> dict[str, Ru
     import torch
     from transformers import AutoModel
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     path = resolve_backbone(BACKBONE)
 
     class Pooled(torch.nn.Module):
