@@ -23,7 +23,7 @@ from benchmarks import peers
 from benchmarks.machine import print_result, spread
 from benchmarks.texts import texts_of
 from models.bulk import encode_texts
-from models.loading import load_profile, offers_of
+from models.loading import load_encoder, load_profile, offers_of
 from models.packing import partition
 from models.profiles import choose_profile, runnable_profiles, this_machine
 from models.source import open_source
@@ -93,11 +93,9 @@ def our_runners(more: str, threads: int) -> tuple[str, dict[str, peers.Runner]]:
 
 def chosen_runner(folder: str, threads: int) -> dict[str, peers.Runner]:
     """Another encoder in the profile that the service would choose for it, by both names."""
-    source = open_source(folder)
-    profile = choose_profile(this_machine(), offers_of(source), device="cpu")
-    encoder = load_profile(source, profile, threads)
+    encoder = load_encoder(folder, device="cpu", threads=threads)
     encoder.warm_up()
-    return {f"{source.manifest.name} {profile.name}": partial(encode_texts, encoder)}
+    return {f"{encoder.info.name} {encoder.info.profile}": partial(encode_texts, encoder)}
 
 
 def peer_runners(threads: int, calibration: list[str], texts: list[str]) -> dict[str, peers.Runner]:
@@ -127,9 +125,7 @@ def rate(runner: peers.Runner, texts: list[str]) -> float:
 
 def shape_of(texts: list[str]) -> dict[str, float]:
     """Tokens a text, and the share of padding that our packing leaves."""
-    source, machine = open_source(DEFAULT_ENCODER), this_machine()
-    profile = choose_profile(machine, offers_of(source), device="cpu")
-    encoder = load_profile(source, profile)
+    encoder = load_encoder(DEFAULT_ENCODER, device="cpu")
     lengths = [len(ids) for tokens in encoder.tokenize(texts) for ids in tokens.windows]
     batches = list(partition(lengths, encoder.batching))
     padded = sum(

@@ -25,11 +25,12 @@ from transformers import RobertaConfig, RobertaModel
 
 from app.settings import DEFAULT_ENCODER
 from benchmarks.machine import print_result
-from benchmarks.peers import BACKBONE, installed
+from benchmarks.peers import installed
 from models.artifact import resolve_backbone
 from models.bulk import encode_texts
 from models.encoder import Encoder
 from models.loading import load_encoder
+from models.training.backbones import BACKBONE
 
 VOCABULARY = 30_000
 

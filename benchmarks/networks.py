@@ -11,13 +11,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 from app.settings import DEFAULT_ENCODER
-from benchmarks.peers import BACKBONE
 from models.artifact import EncoderManifest, resolve_backbone
 from models.encoder import Encoder
 from models.loading import INT8, load_profile
 from models.openvino.encoder import OpenVINOEncoder
 from models.profiles import Dtype, Profile
 from models.source import Source, open_source
+from models.training.backbones import BACKBONE
 from models.training.encoder.cost import TransformerShape
 from models.training.quantize import quantized_graph
 

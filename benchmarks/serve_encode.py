@@ -33,12 +33,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.settings import DEFAULT_ENCODER
 from benchmarks.load import Answered, answer_all, post
 from benchmarks.machine import print_result, spread
-from benchmarks.peers import BACKBONE
 from benchmarks.service import free_port, start_service, wait_until, wait_until_ready
 from benchmarks.texts import texts_of
 from models.artifact import resolve_backbone
 from models.bulk import encode_texts
 from models.loading import load_encoder
+from models.training.backbones import BACKBONE
 
 FORMS = {"32 texts, 4 connections": (32, 4), "1 text, 32 connections": (1, 32)}
 SHARES_OF_CAPACITY = (0.25, 0.5, 0.9, 1.5)

@@ -39,7 +39,7 @@ CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 32_768
 THREE_DIMENSIONAL_MASKS = {"bert", "roberta", "xlm-roberta", "camembert"}
 # Their layers lie in `encoder.layer`, and nothing comes after the last.
-PLAIN_STACKS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
+PLAIN_STACKS = {*THREE_DIMENSIONAL_MASKS, "mpnet"}
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 

@@ -28,7 +28,6 @@ from models.training.backbones import SHIPPED, parse_backbone
 from models.training.ordinary import add_options, described, ordinary_texts
 
 ROWS = 400
-MAX_TOKENS = 512
 FP32 = (Profile("openvino", "cpu", "fp32"), Profile("torch", "cpu", "fp32"))
 
 
@@ -41,14 +40,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {} if arguments.trained is None else put_trained(arguments.trained, arguments.out)
-    calibration = described(arguments, ROWS) | {"statistic": "median"}
+    texts = ordinary_texts(arguments, ROWS)
+    calibration = described(arguments, ROWS, texts) | {"statistic": "median"}
     manifest = manifest_of(arguments.out.name, arguments.backbone, about, calibration)
     source = Source(manifest, arguments.out, resolve_backbone(manifest.backbone))
     (arguments.out / QUANTIZER_WEIGHTS).unlink(missing_ok=True)
     # fp32: thresholds are part of the artifact and must not depend on this machine's profile.
     profile = next(one for one in FP32 if one.name in offers_of(source))
     encoder = load_profile(source, profile, threads=2)
-    texts = ordinary_texts(arguments, ROWS)
     raw = embed_texts(encoder, texts)
     thresholds = np.median(raw, axis=0).astype(np.float32)
     save_file({"thresholds": thresholds}, arguments.out / QUANTIZER_WEIGHTS)
@@ -106,7 +105,7 @@ def manifest_of(
         backbone=backbone,
         pooling=design["pooling"],
         layers=tuple(design["layers"]),
-        max_tokens=min(MAX_TOKENS, open_source(resolve_backbone(backbone)).manifest.max_tokens),
+        max_tokens=open_source(resolve_backbone(backbone)).manifest.max_tokens,
         description=description,
         extra=extra,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ def ordinary_texts(arguments: argparse.Namespace, rows_each: int) -> list[str]:
     return texts[: rows_each * len(TASKS)]
 
 
-def described(arguments: argparse.Namespace, rows_each: int) -> dict[str, Any]:
-    """For a manifest: what `ordinary_texts` are of."""
+def described(
+    arguments: argparse.Namespace, rows_each: int, texts: Sequence[str]
+) -> dict[str, Any]:
+    """For a manifest: what these `ordinary_texts` are of."""
     if arguments.texts is None:
         return {"tasks": list(TASKS), "rows_each": rows_each}
-    return {"texts": len(ordinary_texts(arguments, rows_each))}
+    return {"texts": len(texts)}

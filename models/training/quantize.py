@@ -51,7 +51,7 @@ def main() -> None:
     texts = ordinary_texts(arguments, ROWS_EACH)
     graph = quantized_graph(source, texts)
     folder = arguments.encoder / STORED
-    write_stored(source, graph, folder, described(arguments, ROWS_EACH))
+    write_stored(source, graph, folder, described(arguments, ROWS_EACH, texts))
     threshold_texts = ordinary_texts(arguments, THRESHOLD_ROWS)
     thresholds = calibrate(arguments.encoder, threshold_texts, arguments.threads)
     size = sum(file.stat().st_size for file in folder.iterdir())
